@@ -1,0 +1,1 @@
+"""Prefect flows, the clusters they run on, and the command line."""

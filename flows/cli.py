@@ -1,0 +1,152 @@
+"""The command `meanfield`: one verb per thing that a person does with a study or a store.
+
+Facts go to stdout (one JSON object with ``--json``), progress and messages to stderr. Exit status:
+0 all points done, 1 some failed or pending, 2 bad input or nothing could start, 130/143
+interrupted.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+HOME = Path(__file__).resolve().parent.parent
+PACKAGES = ("solvers", "pipeline", "flows")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status."""
+    if shadow := _shadowing_folder():
+        print(
+            f"meanfield: its package '{shadow.name}' is shadowed by {shadow}; run from another "
+            "folder, or take that one off PYTHONPATH",
+            file=sys.stderr,
+        )
+        return 2
+    from flows import verbs
+    from solvers.errors import MeanfieldError
+
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(getattr(verbs, options.verb)(options))
+    except MeanfieldError as error:
+        return _refuse(options, str(error))
+    except MemoryError:
+        return _refuse(options, "not enough memory for this; see `meanfield plan`")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("meanfield: interrupted", file=sys.stderr)
+        return 130
+
+
+def _shadowing_folder() -> Path | None:
+    """Where one of our generically named packages would be imported from, if not from here."""
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or [])]
+        found = next((Path(place).resolve() for place in places if place), HOME / name)
+        folder = found.parent if found.name == "__init__.py" else found
+        if folder.parent != HOME:
+            return folder
+    return None
+
+
+def _refuse(options: argparse.Namespace, message: str) -> int:
+    text = " ".join(message.split("\n"))
+    print(f"meanfield: {text}", file=sys.stderr)
+    if getattr(options, "json", False):
+        print(json.dumps({"schema": 1, "verb": options.verb, "error": text, "exit": 2}))
+    return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="meanfield", description="Convergence to mean-field limits, measured.")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    init = verbs.add_parser("init", help="write a study file to start from")
+    init.add_argument("name", help="the study's name; writes NAME.toml")
+    init.add_argument("--from", dest="source", default="quickstart", help="a study that ships")
+    _add_json(init)
+
+    plan = verbs.add_parser("plan", help="points, shards, core-hours and bytes of a study")
+    _add_study(plan)
+    _add_json(plan)
+
+    run = verbs.add_parser("run", help="compute what is missing, analyse, and report")
+    _add_study(run)
+    run.add_argument("--store", help="path of the store (default: runs/<name>/data.zarr)")
+    run.add_argument("--cluster", default="local", help="local, tcp://host:port or tls://host:port")
+    run.add_argument("--workers", type=_positive, help="local workers (default: one per core)")
+    run.add_argument("--dry-run", action="store_true", help="say what would be computed")
+    run.add_argument("--max-time", type=_duration, help="stop cleanly after 90s, 30m, 2h …")
+    run.add_argument("--direct", action="store_true", help="without Prefect")
+    _add_json(run)
+
+    status = verbs.add_parser("status", help="how far a store is")
+    status.add_argument("store")
+    _add_json(status)
+
+    analyse = verbs.add_parser("analyse", help="compute the rates of a store anew")
+    analyse.add_argument("store")
+    _add_json(analyse)
+
+    point = verbs.add_parser("point", help="recompute one point, and compare with the store")
+    point.add_argument("store")
+    point.add_argument("step")
+    point.add_argument("values", nargs="+", metavar="key=value")
+    point.add_argument("--traceback", action="store_true", help="where a failing point fails")
+    _add_json(point)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="a study file (TOML)")
+    parser.add_argument(
+        "-s",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="replace a setting of the study; may be repeated",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: a whole number, 1 or more")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    """Seconds of a time span like 90s, 30m, 2h or 1d."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: a time like 90s, 30m, 2h or 1d")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

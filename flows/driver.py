@@ -1,0 +1,121 @@
+"""The driver of a run on the command line: server, workers, warm caches, and a clean end."""
+
+import contextlib
+import signal
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from solvers.warm import warm
+
+from flows.clusters import crew_client
+from flows.server import (
+    EphemeralServer,
+    driver_identity,
+    mark_crashed,
+    prefect_settings,
+    user_api_url,
+)
+from pipeline.execute import Crew, Pace
+from pipeline.run import run_stages
+from pipeline.session import RunFolder, Session, Summary, open_session
+from pipeline.store import Store
+from pipeline.study import Study, point_count
+
+
+def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary, Store]:
+    """Run a study to its end, or to a clean stop.
+
+    The server takes some seconds to start; meanwhile the workers start and the kernels compile.
+
+    Raises:
+        StoreError: if the store cannot be used.
+        StudyError: if the cluster cannot be.
+        ServerError: if the Prefect server does not start.
+    """
+    session = open_session(study, places)
+    points = ", ".join(f"{point_count(study.step_axes(step))} {step.name}" for step in study.steps)
+    session.monitor.say(f"study {study.name}: {points} points → {places.store}")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_stopping(session, options.max_time))
+        server = None if options.direct else stack.enter_context(_server(places))
+        client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
+        session.crew = Crew(client, workers, Pace())
+        seconds = warm()
+        session.compile_seconds = seconds
+        session.monitor.say(f"{workers} workers, kernels ready in {seconds:.1f} s")
+        summary = run_stages(session) if options.direct else _run_flow(session, server, options)
+    return summary, session.store
+
+
+@contextlib.contextmanager
+def _server(places: RunFolder) -> Iterator[EphemeralServer | None]:
+    """Our own Prefect server, unless the user has one."""
+    if user_api_url():
+        yield None
+        return
+    with EphemeralServer.start(_home(), places.logs / "prefect-server.log") as server:
+        yield server
+
+
+def _home() -> Path:
+    return Path("runs") / ".prefect"
+
+
+def _run_flow(session: Session, server: EphemeralServer | None, options: Namespace) -> Summary:
+    url = server.url if server else user_api_url()
+    prefect_settings(url or "", home=_home() if server else None)
+    from flows import sweep
+
+    if server:
+        server.wait()
+    for name in mark_crashed("sweep"):
+        session.monitor.say(f"the flow run {name} of a driver that died is marked as crashed")
+    summaries: list[Summary] = []
+    sweep.prepared.set(session)
+    sweep.finished.set(summaries)
+    sweep.sweep(
+        study=str(options.study),
+        store=str(session.places.store),
+        overrides=list(options.overrides),
+        cluster=options.cluster,
+        workers=session.crew.workers,
+        driver=driver_identity(),
+        return_state=True,
+    ).result(raise_on_failure=not session.monitor.stop.is_set())
+    return summaries[-1] if summaries else session.conclude()
+
+
+@contextlib.contextmanager
+def _stopping(session: Session, max_time: float | None) -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and the end of the allowed time into a clean stop."""
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if session.monitor.stop.is_set():
+            raise KeyboardInterrupt
+        session.signal = number
+        session.monitor.stop.set()
+        session.monitor.say("stopping; press Ctrl-C again to leave at once")
+
+    def on_time() -> None:
+        session.monitor.say("the allowed time is over: stopping")
+        session.monitor.stop.set()
+
+    session.on_signal = on_signal
+    timer = threading.Timer(max_time, on_time) if max_time else None
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    session.watch_signals()
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        if timer:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.stderr.flush()

@@ -1,0 +1,207 @@
+"""What each verb of the command line does; every function returns the exit status."""
+
+import json
+import re
+import shutil
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from pipeline.analysis import analyse as analyse_store
+from pipeline.axes import label
+from pipeline.errors import StudyError
+from pipeline.figure import draw_w1
+from pipeline.plan import estimate, plan_step
+from pipeline.point import recompute
+from pipeline.report import print_counts, print_plan, print_rates, print_run, rate_rows
+from pipeline.session import Summary, run_folder, store_path
+from pipeline.status import Status
+from pipeline.store import check_creatable, open_store, stored_study
+from pipeline.study import Study
+from pipeline.validation import nearest
+
+
+def init(options: Namespace) -> int:
+    """Write a study file, from one that ships."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name):
+        raise StudyError(f"init {options.name}: allowed: letters, digits, '.', '_' and '-'")
+    shipped = {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
+    if options.source not in shipped:
+        raise StudyError(
+            f"--from {options.source}: no such study; {nearest(options.source, shipped)}"
+        )
+    target = Path(f"{options.name}.toml")
+    text = shipped[options.source].read_text()
+    named = re.sub(r'(?m)^(name\s*=\s*)".*?"', rf'\g<1>"{options.name}"', text, count=1)
+    try:
+        with target.open("x") as stream:
+            stream.write(named)
+    except FileExistsError:
+        raise StudyError(f"{target}: exists already; give another name") from None
+    except OSError as error:
+        raise StudyError(f"{target}: cannot be written: {error.strerror}") from None
+    for name in set(re.findall(r'file\s*=\s*"([^"/]+)"', named)):
+        if not Path(name).exists():
+            shutil.copyfile(studies_folder() / name, name)
+    if options.json:
+        print(json.dumps({"schema": 1, "verb": "init", "file": str(target), "exit": 0}))
+    else:
+        print(f"wrote {target}; next: meanfield plan {target}, meanfield run {target}")
+    return 0
+
+
+def studies_folder() -> Path:
+    """Where the studies that ship are: in the wheel, or in the checkout."""
+    home = Path(__file__).resolve().parent.parent
+    inside = home / "pipeline" / "studies"
+    return inside if inside.is_dir() else home / "studies"
+
+
+def plan(options: Namespace) -> int:
+    """Say what a study will take."""
+    study = Study.load(options.study, options.overrides)
+    estimates = estimate(study)
+    if options.json:
+        steps = {
+            e.step: {
+                "points": e.points,
+                "shards": e.shards,
+                "core_seconds": round(e.core_seconds, 3),
+                "bytes": e.stored_bytes,
+                "axes": {axis.name: len(axis) for axis in e.axes},
+            }
+            for e in estimates
+        }
+        _print_json({"schema": 1, "verb": "plan", "study": study.name, "steps": steps, "exit": 0})
+    else:
+        print_plan(Console(), estimates)
+    return 0
+
+
+def run(options: Namespace) -> int:
+    """Compute what is missing, analyse, and report."""
+    from flows.driver import drive
+
+    study = Study.load(options.study, options.overrides)
+    places = run_folder(study, options.store)
+    check_creatable(places.store)
+    if options.dry_run:
+        return _dry_run(study, places.store, options)
+    summary, store = drive(study, places, options)
+    if options.json:
+        _print_json(summary.as_json())
+    else:
+        print_run(Console(), store, summary)
+        print(f"store {places.store}, figure {places.folder / 'w1-against-m.png'}")
+    if summary.exit:
+        print(f"meanfield: {_how_to_go_on(summary)}", file=sys.stderr)
+    return summary.exit
+
+
+def _dry_run(study: Study, path: Path, options: Namespace) -> int:
+    """Say what would be computed, without writing anything."""
+    if not path.exists():
+        return plan(options)
+    store = open_store(path, study)
+    summary = _summary("run", path, study, {s.name: plan_step(store, s).count for s in study.steps})
+    if options.json:
+        _print_json(summary.as_json())
+    else:
+        print_counts(Console(), summary.points)
+    return 0
+
+
+def status(options: Namespace) -> int:
+    """Say how far a store is."""
+    path = store_path(options.store)
+    study = stored_study(path)
+    store = open_store(path, study)
+    plans = [plan_step(store, step) for step in study.steps]
+    summary = _summary("status", path, study, {p.step.name: p.count for p in plans})
+    left = sum(task.cost for p in plans for task in p.tasks)
+    summary.extra = {"core_seconds_left": round(left, 3)}
+    if options.json:
+        _print_json(summary.as_json())
+    else:
+        console = Console()
+        print_counts(console, summary.points)
+        if left:
+            console.print(f"about {left / 3600:.3g} core-hours left")
+    return summary.exit
+
+
+def analyse(options: Namespace) -> int:
+    """Compute the rates of a store anew."""
+    path = store_path(options.store)
+    study = stored_study(path)
+    store = open_store(path, study)
+    if "particles" not in study.header.steps:
+        raise StudyError(f"{path}: nothing to analyse: the study has no step particles")
+    analyse_store(store)
+    beside = path.parent
+    if (beside / "study.toml").is_file():
+        draw_w1(store, beside / "w1-against-m.png")
+    counts = {step.name: plan_step(store, step).count for step in study.steps}
+    summary = _summary("analyse", path, study, counts)
+    if options.json:
+        header, rows = rate_rows(store)
+        summary.extra = {"rates": [dict(zip(header, row, strict=True)) for row in rows]}
+        _print_json(summary.as_json())
+    else:
+        print_rates(Console(), store)
+    return summary.exit
+
+
+def point(options: Namespace) -> int:
+    """Recompute one point in the foreground, and compare it with the store."""
+    path = store_path(options.store)
+    study = stored_study(path)
+    result = recompute(open_store(path, study), options.step, options.values)
+    exit_status = 0 if result.status == Status.DONE else 1
+    if options.json:
+        _print_json(
+            {
+                "schema": 1,
+                "verb": "point",
+                "store": str(path),
+                "study": study.name,
+                "step": options.step,
+                "point": {key: label(value) for key, value in result.values.items()},
+                "status": int(result.status),
+                "reason": result.reason,
+                "outputs": {k: np.asarray(v).tolist() for k, v in result.outputs.items()},
+                "differs": result.differs,
+                "exit": exit_status,
+            }
+        )
+        return exit_status
+    for name, value in result.outputs.items():
+        numbers = np.asarray(value)
+        text = np.array2string(numbers, max_line_width=100, threshold=12)
+        mark = "   (the store has other bits)" if name in result.differs else ""
+        print(f"{name:>16} {text}{mark}")
+    if result.reason:
+        print(f"{result.status.meaning}: {result.reason}", file=sys.stderr)
+    if options.traceback:
+        print(result.trace, file=sys.stderr)
+    return exit_status
+
+
+def _summary(verb: str, path: Path, study: Study, points: dict[str, Any]) -> Summary:
+    return Summary(verb=verb, store=str(path), study=study.name, points=points)
+
+
+def _how_to_go_on(summary: Summary) -> str:
+    if summary.interrupted:
+        return "interrupted; nothing that was finished is lost: the same command goes on"
+    if any(count.failures for count in summary.points.values()):
+        return "some points failed; their logs, with a command that reproduces each, are in logs/"
+    return "some points are pending; the same command goes on"
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value))

@@ -1,0 +1,188 @@
+"""How fast the particles approach the limit: rates with confidence intervals, out of a store.
+
+At each activation and snapshot (and every further axis), the mean of w1 over the seeds is fitted by
+w1 = prefactor · M^rate, by least squares in log-log; whole seed curves are resampled for the
+confidence interval, because with common random numbers the M of one seed are not independent.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.axes import Axis
+from pipeline.layout import analysis_axes
+from pipeline.reference import reference_of
+from pipeline.store import Store
+from solvers.empirical import asymptotic_prefactor
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Fit:
+    """w1 = prefactor · M^rate, with confidence intervals (NaN where there are too few seeds)."""
+
+    rate: float
+    rate_low: float
+    rate_high: float
+    prefactor: float
+    prefactor_low: float
+    prefactor_high: float
+
+
+NO_FIT = Fit(*(math.nan,) * 6)
+
+
+def fit_rate(particles: np.ndarray, w1: np.ndarray, level: float = LEVEL) -> Fit:
+    """Fit the rate of convergence in M.
+
+    Values of M without any result and then seeds without a result at some M are left out.
+
+    Args:
+        particles: the numbers M, (sizes,).
+        w1: distances, (sizes, seeds); NaN where there is no result.
+        level: of the confidence intervals (percentile bootstrap over seeds, 2000 resamples from a
+            fixed stream).
+    """
+    sizes = ~np.isnan(w1).all(axis=1)
+    curves = w1[sizes][:, ~np.isnan(w1[sizes]).any(axis=0)]
+    if sizes.sum() < 2 or curves.shape[1] < 1 or not (curves.mean(axis=1) > 0).all():
+        return NO_FIT
+    log_m = np.log(particles[sizes].astype(float))
+    rate, intercept = map(float, _line(log_m, np.log(curves.mean(axis=1))))
+    seeds = curves.shape[1]
+    if seeds < 2:
+        return Fit(rate, math.nan, math.nan, math.exp(intercept), math.nan, math.nan)
+    random = np.random.Generator(np.random.Philox(key=0))
+    counts = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    means = np.einsum("bs,ms->bm", counts / seeds, curves)
+    rates, intercepts = _line(log_m, np.log(means))
+    tails = [50 * (1 - level), 50 * (1 + level)]
+    low, high = np.percentile(rates, tails)
+    below, above = np.exp(np.percentile(intercepts, tails))
+    return Fit(rate, float(low), float(high), math.exp(intercept), float(below), float(above))
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and intercept of least squares lines through the rows of y."""
+    offset = x - x.mean()
+    slope = (y * offset).sum(axis=-1) / (offset**2).sum()
+    return slope, y.mean(axis=-1) - slope * x.mean()
+
+
+def fit_floor(w1: np.ndarray, w1_pde: np.ndarray) -> float:
+    """The level at which the distance to the PDE solution ends as M grows.
+
+    Sampling and discretisation combine about as w1_pde² = w1² + floor² (independent errors); the
+    floor is the least squares estimate with weights 1/w1_pde⁴, which lets the largest M decide.
+
+    Args:
+        w1: distances to the exact limit, (sizes, seeds).
+        w1_pde: distances to the PDE solution, (sizes, seeds).
+    """
+    known = ~(np.isnan(w1) | np.isnan(w1_pde))
+    if not known.any():
+        return math.nan
+    count = known.sum(axis=1)
+    sampled = np.where(known, w1, 0.0).sum(axis=1)[count > 0] / count[count > 0]
+    total = np.where(known, w1_pde, 0.0).sum(axis=1)[count > 0] / count[count > 0]
+    squared = np.average(total**2 - sampled**2, weights=total**-4.0)
+    return math.sqrt(max(squared, 0.0))
+
+
+def analyse(store: Store) -> None:
+    """Compute /analysis from what /particles holds, and write it."""
+    if "particles" not in store.study.header.steps:
+        return
+    distances = read_axis_last(store, "w1", with_cells=False)
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
+    particles = _particle_numbers(store)
+    names = [*vars(NO_FIT), "prefactor_expected"]
+    found = {name: np.full(store.array(f"analysis/{name}").shape, math.nan) for name in names}
+    for index in _study_points(store, axes):
+        for snapshot in range(len(store.study.snapshots)):
+            fit = fit_rate(particles, distances[index][..., snapshot])
+            for name, value in vars(fit).items():
+                found[name][(*index, snapshot)] = value
+        found["prefactor_expected"][index] = _expected_prefactors(store, axes, index)
+    for name, values in found.items():
+        store.array(f"analysis/{name}")[...] = values
+    if "limit" in store.study.header.steps:
+        _analyse_floor(store, distances, axes)
+
+
+def _analyse_floor(store: Store, distances: np.ndarray, inner: Sequence[Axis]) -> None:
+    against_pde = read_axis_last(store, "w1_pde", with_cells=True)
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=True)]
+    found = np.full(store.array("analysis/floor").shape, math.nan)
+    for index in _study_points(store, axes):
+        place = tuple(i for axis, i in zip(axes, index, strict=True) if axis in inner)
+        for snapshot in range(len(store.study.snapshots)):
+            floor = fit_floor(distances[place][..., snapshot], against_pde[index][..., snapshot])
+            found[(*index, snapshot)] = floor
+    store.array("analysis/floor")[...] = found
+
+
+def _expected_prefactors(store: Store, axes: Sequence[Axis], index: tuple[int, ...]) -> np.ndarray:
+    """√(2/π)∫√(F(1−F)) at each snapshot for i.i.d. samples; they stay i.i.d. under the flow."""
+    values = store.values_at(axes, index) or {}
+    case = store.study.case(values)
+    if case.sampling != "iid":
+        return np.full(len(store.study.snapshots), math.nan)
+    reference = reference_of(case)
+    return np.array(
+        [asymptotic_prefactor(reference.measure(s)) for s in range(len(store.study.snapshots))]
+    )
+
+
+def read_axis_last(store: Store, name: str, *, with_cells: bool) -> np.ndarray:
+    """A variable of /particles over the study's M and seeds, those axes before the snapshot.
+
+    Returns:
+        an array over the stored analysis axes, then M (ascending), seed, snapshot.
+    """
+    step = next(s for s in store.study.steps if s.name == "particles")
+    table = step.tables[1 if with_cells else 0]
+    axes = store.table_axes(table)
+    kept = [a.name for a in analysis_axes(store.study, with_cells)]
+    found = np.asarray(store.array(f"particles/{name}")[...])
+    for number, axis in enumerate(axes):
+        if axis.name not in kept:
+            found = found.take(_ascending(store, axis), axis=number)
+    order = sorted(range(len(axes)), key=lambda i: (axes[i].name not in kept, _rank(axes[i])))
+    found = found.transpose(*order, len(axes))
+    lengths = found.shape[: len(kept) + 1]
+    return found.reshape(*lengths, -1, found.shape[-1])
+
+
+def _rank(axis: Axis) -> int:
+    """Sorts the axis of M before that of the seeds, and leaves the others where they are."""
+    return int("seed" in axis.keys and "particles" not in axis.keys)
+
+
+def _particle_numbers(store: Store) -> np.ndarray:
+    axis = next(a for a in store.axes.values() if "particles" in a.keys)
+    labels = np.array(axis.labels("particles"))
+    return labels[_ascending(store, axis)]
+
+
+def _ascending(store: Store, axis: Axis) -> list[int]:
+    """The study's positions on an axis, by ascending M where it has M."""
+    positions = store.positions(axis.name)
+    if "particles" not in axis.keys:
+        return positions
+    labels = axis.labels("particles")
+    return sorted(positions, key=lambda position: labels[position])
+
+
+def _study_points(store: Store, axes: Sequence[Axis]) -> list[tuple[int, ...]]:
+    mask = store.wanted(axes)
+    return [tuple(int(i) for i in index) for index in np.argwhere(mask)]
+
+
+def expected_rate(sampling: str) -> float:
+    """The exponent that theory gives in one dimension: −1/2 for i.i.d., −1 for quantiles."""
+    return {"iid": -0.5, "quantile": -1.0}[sampling]

@@ -1,0 +1,223 @@
+"""The axes of a study: which keys vary, over which values.
+
+An axis is a list of values or a range; several keys zipped together make one axis. Values are
+normalised here, once, so that equal values are equal in every study and store: whole numbers stay
+whole (ranges round half-even), floats keep 12 significant digits.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from pipeline.errors import StudyError
+from pipeline.settings import Numerics, Problem, Settings, Training
+from pipeline.validation import allowed_values, nearest, show
+
+# The order of the dimensions in a store; keys that are not named here follow, in the study's order.
+ORDER = ("activation", "gamma", "gamma_w", "gamma_b", "cells", "particles", "seed")
+NOT_AXES = ("snapshots", "point_timeout")
+MAX_VALUES = 10_000_000
+
+Value = Any
+"""A setting's value at one position of an axis: a number, a string, or a table of them."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of the grid.
+
+    Attributes:
+        name: the dimension's name; the key itself unless several keys are zipped.
+        keys: the settings that it varies.
+        values: one tuple per position, with a value for each key.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    values: tuple[tuple[Value, ...], ...]
+
+    @property
+    def zipped(self) -> bool:
+        """Whether the axis has a name of its own."""
+        return self.keys != (self.name,)
+
+    def labels(self, key: str) -> list[Value]:
+        """The coordinate values of one key: numbers and strings as they are, tables as JSON."""
+        column = self.keys.index(key)
+        return [label(position[column]) for position in self.values]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def label(value: Value) -> Value:
+    """A value as a coordinate: tables and lists become canonical JSON."""
+    if isinstance(value, pydantic.BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list, tuple)) else value
+
+
+def section_of(key: str) -> tuple[str, type[Settings]] | None:
+    """The section and settings class that a key belongs to; cells and particles are numerics'."""
+    for section, model in (("problem", Problem), ("numerics", Numerics), ("training", Training)):
+        if key in model.model_fields and key not in NOT_AXES:
+            return section, model
+    return None
+
+
+def axis_keys() -> list[str]:
+    """Every key that may be an axis."""
+    keys = [k for model in (Problem, Numerics, Training) for k in model.model_fields]
+    return list(dict.fromkeys(k for k in keys if k not in NOT_AXES))
+
+
+def read_axes(table: object, where: str) -> tuple[Axis, ...]:
+    """Read the section [axes].
+
+    Raises:
+        StudyError: for an unknown key, an empty axis, duplicates or values out of range.
+    """
+    if not isinstance(table, Mapping):
+        raise StudyError(f"{where}: [axes] must be a table, not {show(table)}")
+    axes = [_plain(key, spec, where) for key, spec in table.items() if key != "zip"]
+    axes += [_zipped(spec, where) for spec in _zip_tables(table.get("zip", []), where)]
+    _refuse_repeats(axes, where)
+    return tuple(sorted(axes, key=_rank))
+
+
+def _rank(axis: Axis) -> int:
+    return min(ORDER.index(key) if key in ORDER else len(ORDER) for key in axis.keys)
+
+
+def _refuse_repeats(axes: Sequence[Axis], where: str) -> None:
+    seen: set[str] = set()
+    for name in [key for axis in axes for key in axis.keys] + [a.name for a in axes if a.zipped]:
+        if name in seen:
+            raise StudyError(f"{where}: axes: '{name}' is given more than once")
+        seen.add(name)
+
+
+def _plain(key: str, spec: object, where: str) -> Axis:
+    values = _values(key, spec, where, f"axes.{key}")
+    return Axis(key, (key,), tuple((value,) for value in values))
+
+
+def _zip_tables(spec: object, where: str) -> list[Mapping[str, object]]:
+    if not isinstance(spec, list) or not all(isinstance(table, Mapping) for table in spec):
+        raise StudyError(f"{where}: axes.zip must be written as [[axes.zip]] tables")
+    return spec
+
+
+def _zipped(table: Mapping[str, object], where: str) -> Axis:
+    name = table.get("name")
+    if not isinstance(name, str) or not name.isidentifier():
+        raise StudyError(
+            f"{where}: axes.zip: name = {show(name)}; allowed: a word that names the dimension"
+        )
+    if name in axis_keys() or name in ("snapshot", "time", "iteration", "x"):
+        raise StudyError(f"{where}: axes.zip: the name '{name}' is taken; choose another")
+    columns = {
+        key: _values(key, spec, where, f"axes.zip({name}).{key}", unique=False)
+        for key, spec in table.items()
+        if key != "name"
+    }
+    lengths = {key: len(column) for key, column in columns.items()}
+    if not columns or len(set(lengths.values())) != 1:
+        raise StudyError(
+            f"{where}: axes.zip '{name}': the keys must have equally many values, not {lengths}"
+        )
+    positions = tuple(zip(*columns.values(), strict=True))
+    _refuse_duplicates(positions, f"{where}: axes.zip '{name}'")
+    return Axis(name, tuple(columns), positions)
+
+
+def _values(key: str, spec: object, where: str, path: str, unique: bool = True) -> list[Value]:
+    found = section_of(key)
+    if found is None:
+        raise StudyError(f"{where}: unknown axis '{path}'; {nearest(key, axis_keys())}")
+    _, model = found
+    raw = _expand(key, spec, f"{where}: {path}")
+    if not raw:
+        raise StudyError(f"{where}: {path} has no values; allowed: {allowed_values(model, key)}")
+    values = [_checked(model, key, value, f"{where}: {path}") for value in raw]
+    if unique:
+        _refuse_duplicates(values, f"{where}: {path}")
+    return values
+
+
+def _refuse_duplicates(values: Sequence[Value], where: str) -> None:
+    seen: set[Value] = set()
+    for value in values:
+        name = label(value)
+        if name in seen:
+            raise StudyError(f"{where}: the value {show(name)} occurs more than once")
+        seen.add(name)
+
+
+def _expand(key: str, spec: object, where: str) -> list[object]:
+    """The raw values of an axis given as a list or as a range."""
+    if isinstance(spec, list):
+        return spec
+    if isinstance(spec, Mapping) and set(spec) == {"count"}:
+        return _count(key, spec["count"], where)
+    if isinstance(spec, Mapping) and set(spec) == {"from", "to", "per_decade"}:
+        return list(_decades(key, spec, where))
+    allowed = "a list, { from, to, per_decade }" + (" or { count }" if key == "seed" else "")
+    raise StudyError(f"{where} = {show(spec)}: no axis; allowed: {allowed}")
+
+
+def _count(key: str, count: object, where: str) -> list[object]:
+    if isinstance(count, float) and count.is_integer():
+        count = int(count)
+    if key != "seed":
+        raise StudyError(f"{where}: {{ count }} is for the axis seed only")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_VALUES:
+        raise StudyError(
+            f"{where}.count = {show(count)}; allowed: a whole number from 1 to {MAX_VALUES}"
+        )
+    return list(range(count))
+
+
+def _decades(key: str, spec: Mapping[str, object], where: str) -> list[float | int]:
+    bounds = []
+    for end in ("from", "to", "per_decade"):
+        number = spec[end]
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise StudyError(f"{where}.{end} = {show(number)}; allowed: a positive number")
+        if not (math.isfinite(number) and number > 0):
+            raise StudyError(f"{where}.{end} = {show(number)}; allowed: a positive number")
+        bounds.append(float(number))
+    low, high, per_decade = bounds
+    if high < low:
+        raise StudyError(f"{where}: to = {high:g} is below from = {low:g}")
+    steps = math.floor(per_decade * math.log10(high / low) + 1e-9)
+    if steps >= MAX_VALUES:
+        raise StudyError(f"{where}: more than {MAX_VALUES} values")
+    exact = low * 10.0 ** (np.arange(steps + 1) / per_decade)
+    values = [float(f"{value:.12g}") for value in exact]
+    whole = key in ("cells", "particles", "seed", "max_iterations", "intervals", "starts")
+    return [round(value) for value in values] if whole else values
+
+
+def _checked(model: type[Settings], key: str, value: object, where: str) -> Value:
+    """One value of an axis, validated as the setting that it replaces."""
+    field = model.model_fields[key]
+    if value is None:
+        raise StudyError(f"{where}: empty value; allowed: {field.description}")
+    annotation: Any = field.annotation
+    probe = pydantic.create_model("Probe", __base__=Settings, value=(annotation, field))
+    try:
+        checked = probe.model_validate({"value": value}).value  # type: ignore[attr-defined]
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+        reason = (reason[0].lower() + reason[1:]).replace("\n", " ")
+        raise StudyError(
+            f"{where} = {show(value)}: {reason}; allowed: {field.description}"
+        ) from None
+    return float(f"{checked:.12g}") if isinstance(checked, float) else checked

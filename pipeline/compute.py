@@ -1,0 +1,261 @@
+"""What a worker does: take shards, compute their missing points, write them, report.
+
+Nothing here knows who called: the same functions run in a Dask worker, in the driver's own process
+and for a single point in the foreground.
+"""
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.axes import Value
+from pipeline.errors import StoreError
+from pipeline.provenance import fingerprint
+from pipeline.shards import (
+    Shard,
+    TableBlock,
+    missing_points,
+    put,
+    read_block,
+    read_field,
+    write_block,
+    write_fields,
+)
+from pipeline.status import KEEPS_DATA, Status, UpstreamError, status_of
+from pipeline.steps import STEPS
+from pipeline.steps.base import Step
+from pipeline.store import Store, open_store
+from pipeline.study import Study
+from solvers.errors import NonFiniteError, PointTimeoutError
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a worker must know of a run; small, and sent with every bundle.
+
+    Attributes:
+        store: path of the store.
+        study: the resolved study as JSON.
+        fingerprint: the driver's versions and CPU features; a worker that differs refuses.
+        redo: statuses whose points are computed again.
+    """
+
+    store: str
+    study: str
+    fingerprint: str
+    redo: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A point without a result."""
+
+    step: str
+    values: Mapping[str, Value]
+    status: Status
+    reason: str
+    trace: str
+
+
+@dataclass
+class Token:
+    """What a worker tells of a shard; all that comes back to the driver.
+
+    Attributes:
+        shard: which shard.
+        points: how many points were computed, failed ones among them.
+        failed: how many of these lack a result, in any table.
+        failures: why, except where an earlier step failed.
+        seconds: of computing, reading and writing.
+    """
+
+    shard: Shard
+    points: int = 0
+    failed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Deadline:
+    """Raises once a point has used up its time; solvers call it as they go."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._start = time.perf_counter()
+
+    def __call__(self) -> None:
+        """Raise PointTimeoutError if the time is over."""
+        if time.perf_counter() - self._start > self._seconds:
+            raise PointTimeoutError(f"the point took longer than {self._seconds:g} s")
+
+
+class StoredLimit:
+    """The results of the step limit, as later steps find them in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._step = STEPS["limit"]
+        self._cached: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def at(self, values: Mapping[str, Value]) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and density at a point.
+
+        Raises:
+            UpstreamError: if that point has none.
+        """
+        axes = self._store.table_axes(self._step.tables[0])
+        index = self._store.index_of(axes, values)
+        if index not in self._cached:
+            status = Status(int(np.asarray(self._store.array("limit/status")[index])))
+            if status not in KEEPS_DATA:
+                raise UpstreamError(f"the step limit has no result here: {status.meaning}")
+            self._cached[index] = (
+                read_field(self._store, self._step, "position", index),
+                read_field(self._store, self._step, "density", index),
+            )
+        return self._cached[index]
+
+
+def compute_bundle(spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
+    """Compute some shards; the body of a Dask task.
+
+    Raises:
+        StoreError: if this process differs from the driver in what determines results, or the
+            store cannot be written.
+    """
+    if fingerprint() != spec.fingerprint:
+        raise StoreError(
+            "a worker differs from the driver in versions or CPU features, so its bits may too: "
+            f"{fingerprint()} against {spec.fingerprint}"
+        )
+    store, limit = _session(spec.store, spec.study)
+    return [compute_shard(store, limit, shard, spec.redo) for shard in shards]
+
+
+@lru_cache(maxsize=2)
+def _session(path: str, document: str) -> tuple[Store, StoredLimit]:
+    store = open_store(Path(path), Study(**json.loads(document), where=path))
+    return store, StoredLimit(store)
+
+
+def compute_shard(
+    store: Store, limit: StoredLimit, shard: Shard, redo: frozenset[int] = frozenset()
+) -> Token:
+    """Compute the missing points of a shard and write it."""
+    step = STEPS[shard.step]
+    token = Token(shard)
+    start = time.perf_counter()
+    tables = step.tables_in(store.study.header.steps)
+    blocks = [read_block(store, step, table, shard, redo) for table in tables]
+    for offset in map(tuple, np.argwhere(missing_points(blocks)).tolist()):
+        if shard.only is None or offset in shard.only:
+            _compute_point(store, limit, step, blocks, offset, token)
+    for block in reversed(blocks):
+        if block.changed:
+            write_block(store, step, block)
+    token.seconds = time.perf_counter() - start
+    return token
+
+
+def _compute_point(
+    store: Store,
+    limit: StoredLimit,
+    step: Step,
+    blocks: Sequence[TableBlock],
+    offset: tuple[int, ...],
+    token: Token,
+) -> None:
+    """Do a step's work at one point and put the outputs of its tables into the blocks."""
+    first = blocks[0]
+    started = time.perf_counter()
+    values = store.values_at(first.axes, first.index(offset)) or {}
+    case = store.study.case(values)
+    failed = False
+    work, broken = guarded(step.name, values, lambda: step.work(case, Deadline(case.timeout)))
+    for block in blocks:
+        for place in _places(first, block, offset):
+            if not block.missing[place]:
+                continue
+            at = store.values_at(block.axes, block.index(place)) or {}
+            outputs, failure = ({}, broken) if broken else _evaluate(store, limit, block, at, work)
+            if failure:
+                inherited = bool(broken) and block is not first
+                _put_failure(block, place, failure, token, inherited=inherited)
+                failed = True
+                continue
+            write_fields(store, step, block, place, outputs)
+            outputs["wall_seconds"] = time.perf_counter() - started
+            put(block, place, outputs, Status.DONE)
+    token.points += 1
+    token.failed += failed
+
+
+def _evaluate(
+    store: Store, limit: StoredLimit, block: TableBlock, at: Mapping[str, Value], work: object
+) -> tuple[dict[str, Any], Failure | None]:
+    """The outputs of one table at one point, all of them finite, or why there are none."""
+    step = block.table.steps[0]
+
+    def outputs() -> dict[str, Any]:
+        found = dict(block.table.evaluate(work, store.study.case(at), At(limit, at)))
+        for name, value in found.items():
+            if not np.all(np.isfinite(value)):
+                raise NonFiniteError(f"{name} is not finite")
+        return found
+
+    found, failure = guarded(step, at, outputs)
+    return found or {}, failure
+
+
+def _put_failure(
+    block: TableBlock, place: tuple[int, ...], failure: Failure, token: Token, *, inherited: bool
+) -> None:
+    """Mark a point as failed; one whose work failed in the first table is reported there only."""
+    if not inherited and failure.status != Status.UPSTREAM:
+        token.failures.append(failure)
+    put(block, place, {}, Status.UPSTREAM if inherited else failure.status)
+
+
+def _places(first: TableBlock, block: TableBlock, offset: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The points of a block that share a point of the first block."""
+    own = {axis.name: i for axis, i in zip(first.axes, offset, strict=True)}
+    ranges = [
+        [own[axis.name]] if axis.name in own else range(length)
+        for axis, length in zip(block.axes, block.status.shape, strict=True)
+    ]
+    return [
+        tuple(int(i) for i in place)
+        for place in np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(ranges))
+    ]
+
+
+class At:
+    """The results of earlier steps at one point."""
+
+    def __init__(self, limit: StoredLimit | None, values: Mapping[str, Value]) -> None:
+        self._limit = limit
+        self._values = values
+
+    def limit_field(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and density of the limit there."""
+        if self._limit is None:
+            raise UpstreamError("the study has no step limit")
+        return self._limit.at(self._values)
+
+
+def guarded(
+    step: str, values: Mapping[str, Value], call: Callable[[], Any]
+) -> tuple[Any, Failure | None]:
+    """Run a solver; whatever it raises becomes the failure of its point and of no other."""
+    try:
+        return call(), None
+    except Exception as error:  # noqa: BLE001
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return None, Failure(step, values, status_of(error), reason, traceback.format_exc())

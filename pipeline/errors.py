@@ -1,0 +1,15 @@
+"""What can go wrong with a study, a store or a comparison, as far as the user must act on it.
+
+Every message is one line that says where, what, and what is allowed; the command line prints it
+and exits with status 2.
+"""
+
+from solvers.errors import MeanfieldError
+
+
+class StudyError(MeanfieldError, ValueError):
+    """A study file, an override or a setting is wrong."""
+
+
+class StoreError(MeanfieldError, OSError):
+    """A store cannot be created, opened, read or written, or belongs to another study."""

@@ -1,0 +1,109 @@
+"""The figure of a convergence study: W1 against M, with its fit, per activation and snapshot."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.analysis import expected_rate, read_axis_last
+from pipeline.layout import analysis_axes
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_PANELS = 4
+MAX_CURVES = 10
+
+
+def draw_w1(store: Store, path: Path) -> None:
+    """Draw the mean of w1 over seeds against M, with error bars, fits and the expected slope.
+
+    One panel per snapshot (at most four, the first and the last among them), one colour per
+    activation (and further axes, at most ten curves).
+
+    Args:
+        store: an analysed store.
+        path: the PNG file; written whole or not at all.
+    """
+    if "particles" not in store.study.header.steps:
+        return
+    from matplotlib.figure import Figure  # takes a second to import, and only runs need it
+
+    snapshots = store.study.snapshots
+    shown = sorted({round(i) for i in np.linspace(0, len(snapshots) - 1, MAX_PANELS)})
+    figure = Figure(figsize=(1.2 + 3.7 * len(shown), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    distances = read_axis_last(store, "w1", with_cells=False)
+    for panel, snapshot in zip(panels, shown, strict=True):
+        _draw_panel(panel, store, distances, snapshot)
+    panels[0].set_ylabel(r"$W_1(f_t^M, f_t)$, mean and std over seeds")
+    handles, labels = panels[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    figure.suptitle(f"{store.study.name}: distance of M particles to the mean-field limit")
+    scratch = path.with_name(f"{path.name}.partial")
+    figure.savefig(scratch, dpi=150, format="png", metadata={"Software": "meanfield"})
+    scratch.replace(path)
+
+
+def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: int) -> None:
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
+    particles = _numbers(store)
+    points = np.argwhere(store.wanted(axes))
+    for number, index in enumerate(map(tuple, points[:MAX_CURVES].tolist())):
+        curves = distances[index][..., snapshot]
+        if np.isnan(curves).all():
+            continue
+        kept = ~np.isnan(curves).all(axis=1)
+        mean = np.nanmean(curves[kept], axis=1)
+        name = ", ".join(
+            str(axis.labels(key)[i])
+            for axis, i in zip(axes, index, strict=True)
+            for key in axis.keys
+            if len(axis) > 1 or key == "activation"
+        )
+        rate = float(np.asarray(store.array("analysis/rate")[(*index, snapshot)]))
+        prefactor = float(np.asarray(store.array("analysis/prefactor")[(*index, snapshot)]))
+        panel.errorbar(
+            particles[kept],
+            mean,
+            yerr=_error_bars(curves[kept], mean),
+            fmt="o",
+            ms=4,
+            capsize=2,
+            color=f"C{number}",
+            label=name[:40] + (f": $M^{{{rate:.3f}}}$" if math.isfinite(rate) else ""),
+        )
+        if math.isfinite(rate):
+            panel.plot(particles, prefactor * particles**rate, color=f"C{number}", lw=1)
+    _draw_expected(panel, store, particles)
+    panel.set(xscale="log", yscale="log", xlabel="particles M")
+    panel.set_title(f"t = {store.study.snapshots[snapshot]:g}", fontsize=10)
+    panel.grid(visible=True, which="major", alpha=0.3)
+    if len(points) > MAX_CURVES:
+        panel.text(0.02, 0.02, f"{len(points) - MAX_CURVES} more curves", transform=panel.transAxes)
+
+
+def _error_bars(curves: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """One standard deviation over the seeds, kept above zero for the logarithmic axis."""
+    if curves.shape[1] < 2:
+        return np.zeros((2, len(mean)))
+    deviation = np.nanstd(curves, axis=1, ddof=1)
+    return np.array([np.minimum(deviation, 0.9 * mean), deviation])
+
+
+def _draw_expected(panel: "Axes", store: Store, particles: np.ndarray) -> None:
+    """The slope that theory gives, below the curves."""
+    if store.study.axis("sampling") is not None or len(particles) < 2:
+        return
+    slope = expected_rate(store.study.numerics.sampling)
+    bottom = panel.get_ylim()[0] if panel.has_data() else 1.0
+    line = (particles / particles[-1]) ** slope * max(bottom, 1e-300)
+    panel.plot(particles, line, "k--", lw=1, label=f"slope {slope:g}")
+
+
+def _numbers(store: Store) -> np.ndarray:
+    axis = next(a for a in store.axes.values() if "particles" in a.keys)
+    labels = axis.labels("particles")
+    return np.array(sorted(labels[i] for i in store.positions(axis.name)), dtype=float)

@@ -1,0 +1,302 @@
+"""Where everything lies in a store: groups, arrays, their dimensions, shapes and chunks.
+
+The layout is a function of the study alone, so that a driver and its workers, a later run and a
+reader agree on it without talking to each other.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.axes import Axis, Value
+from pipeline.status import Status
+from pipeline.steps.base import Step, Table, Variable
+from pipeline.study import Study
+
+SHARDS_WANTED = 32
+MAX_POINTS_PER_SHARD = 256
+MAX_SECONDS_PER_SHARD = 10.0
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of the store.
+
+    Attributes:
+        path: its path below the root.
+        dims: names of its dimensions.
+        shape: their lengths.
+        chunks: the chunk's lengths.
+        dtype: "f8", "i8", "i1" or "str".
+        attributes: CF-like attributes.
+    """
+
+    path: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str
+    attributes: dict[str, Any]
+
+
+def table_axes(study: Study, table: Table) -> tuple[Axis, ...]:
+    """The axes of a table, in the order of its dimensions."""
+    from pipeline.steps import STEPS
+
+    own, *others = (STEPS[name] for name in table.steps)
+    return study.step_axes(own, *others)
+
+
+def shard_shape(study: Study, step: Step) -> dict[str, int]:
+    """Points per shard along each axis of a step.
+
+    As many points as make about 32 shards of the whole study, at most 256 of them and at most ten
+    nominal seconds, filled from the last axis to the first; one where the step has fields, which
+    are large. A store keeps the shape that it was made with.
+    """
+    axes = study.step_axes(step)
+    if any(variable.field for table in step.tables for variable in table.variables):
+        return {axis.name: 1 for axis in axes}
+    dearest = max(step.cost(study.case(values)) for values in corner_points(study, axes))
+    points = math.prod(len(axis) for axis in axes)
+    room = min(MAX_POINTS_PER_SHARD, points / SHARDS_WANTED, MAX_SECONDS_PER_SHARD / dearest)
+    shape = {}
+    for axis in reversed(axes):
+        length = _power_of_two(min(room, len(axis)))
+        shape[axis.name] = length
+        room /= length
+    return {axis.name: shape[axis.name] for axis in axes}
+
+
+def corner_points(study: Study, axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
+    """Points that bound the cost of a grid: for each axis its values at the others' extremes."""
+    extremes = [_extreme(axis) for axis in axes]
+    for number, axis in enumerate(axes):
+        for i in range(len(axis)) if len(axis) <= 64 else (0, len(axis) - 1):
+            index = [*extremes[:number], i, *extremes[number + 1 :]]
+            yield study.values_at(axes, index)
+
+
+def _extreme(axis: Axis) -> int:
+    """The position of the largest number on an axis."""
+    numeric = [v for v in axis.values if all(isinstance(x, (int, float)) for x in v)]
+    return axis.values.index(max(numeric)) if numeric else 0
+
+
+def _power_of_two(number: float) -> int:
+    return 1 << max(0, math.floor(math.log2(max(number, 1.0))))
+
+
+def field_group(step: str, cells: int) -> str:
+    """The group of the fields on a number of cells."""
+    return f"{step}/cells_{cells}"
+
+
+def variable_path(step: Step, variable: Variable, cells: int | None = None) -> str:
+    """The path of a variable; that of a field depends on the number of cells."""
+    if variable.field:
+        return f"{field_group(step.name, cells or 0)}/{variable.name}"
+    return f"{step.name}/{variable.name}"
+
+
+def field_axes(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """The axes of a field: those of its table without ``cells``, which is in the group's name."""
+    return tuple(axis for axis in axes if axis.name != "cells")
+
+
+def cells_values(axes: Sequence[Axis]) -> list[int]:
+    """The distinct numbers of cells of a grid."""
+    values = [v for axis in axes if "cells" in axis.keys for v in axis.labels("cells")]
+    return list(dict.fromkeys(values))
+
+
+def analysis_axes(study: Study, with_cells: bool) -> tuple[Axis, ...]:
+    """The axes of the analysis: those of the particles without M and seed."""
+    from pipeline.steps import STEPS
+
+    own = [STEPS["particles"]] + ([STEPS["limit"]] if with_cells else [])
+    dropped = {"particles", "seed"}
+    return tuple(a for a in study.step_axes(*own) if not dropped.intersection(a.keys))
+
+
+def chunk_slices(
+    index: Sequence[int], chunks: Sequence[int], shape: Sequence[int]
+) -> tuple[slice, ...]:
+    """The region of one chunk, cut at the ends of the array."""
+    return tuple(
+        slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(index, chunks, shape, strict=True)
+    )
+
+
+def chunk_grid(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
+    """The number of chunks along each axis."""
+    return tuple(int(np.ceil(n / c)) for n, c in zip(shape, chunks, strict=True))
+
+
+def all_arrays(
+    study: Study, stored: dict[str, Axis], shards: dict[str, dict[str, int]]
+) -> list[ArraySpec]:
+    """Every array of a study's store.
+
+    Args:
+        study: the study.
+        stored: the axes as they are in the store, by name; their values are labels, and may be
+            more than the study's.
+        shards: points per shard along each axis of each step.
+    """
+    found: dict[str, ArraySpec] = {}
+    for step in study.steps:
+        for table in step.tables_in(study.header.steps):
+            axes = [stored[axis.name] for axis in table_axes(study, table)]
+            chunk = shards[step.name]
+            for spec in _table_arrays(study, step, table, axes, chunk):
+                found.setdefault(spec.path, spec)
+    for spec in _analysis_arrays(study, stored):
+        found.setdefault(spec.path, spec)
+    return list(found.values())
+
+
+COORDINATE_CHUNK = 1024
+ANALYSIS_CHUNK = 8
+STATUS_VALUES = tuple(int(status) for status in Status)
+STATUS_ATTRIBUTES: dict[str, Any] = {
+    "long_name": "what became of the point; 0 means not computed",
+    "flag_values": list(STATUS_VALUES),
+    "flag_meanings": " ".join(status.meaning for status in Status),
+}
+
+
+def _table_arrays(
+    study: Study, step: Step, table: Table, axes: Sequence[Axis], chunk: dict[str, int]
+) -> Iterator[ArraySpec]:
+    yield from _coordinates(step.name, axes)
+    yield _snapshot_coordinate(study, step.name)
+    own = tuple(chunk.get(axis.name, 1) for axis in axes)
+    yield _data(step.name, table.status, axes, own, (), (), "i1", STATUS_ATTRIBUTES)
+    for variable in table.variables:
+        if variable.field:
+            yield from _field_arrays(study, step, variable, axes)
+            continue
+        extra = tuple(len(study.snapshots) for _ in variable.dims)
+        yield _data(
+            step.name, variable.name, axes, own, variable.dims, extra, "f8", _attributes(variable)
+        )
+
+
+def _field_arrays(
+    study: Study, step: Step, variable: Variable, axes: Sequence[Axis]
+) -> Iterator[ArraySpec]:
+    rest = field_axes(axes)
+    for cells in cells_values(axes):
+        group = field_group(step.name, cells)
+        yield from _coordinates(group, rest)
+        yield _snapshot_coordinate(study, group)
+        if fixed_domain(study):
+            attributes: dict[str, Any] = {"long_name": "cell centre", "axis": "X"}
+            yield ArraySpec(f"{group}/x", ("x",), (cells,), (cells,), "f8", attributes)
+        lengths = {"snapshot": len(study.snapshots), "x": cells}
+        extra = tuple(lengths[name] for name in variable.dims)
+        ones = tuple(1 for _ in rest)
+        yield _data(
+            group, variable.name, rest, ones, variable.dims, extra, "f8", _attributes(variable)
+        )
+
+
+def fixed_domain(study: Study) -> tuple[float, float] | None:
+    """The spatial domain if all points share it, so that x is a coordinate."""
+    domain = study.problem.domain
+    return None if domain == "auto" or study.axis("domain") else domain
+
+
+def _analysis_arrays(study: Study, stored: dict[str, Axis]) -> Iterator[ArraySpec]:
+    if "particles" not in study.header.steps:
+        return
+    for variable, with_cells in ANALYSIS:
+        if with_cells and "limit" not in study.header.steps:
+            continue
+        axes = [stored[axis.name] for axis in analysis_axes(study, with_cells)]
+        yield from _coordinates("analysis", axes)
+        yield _snapshot_coordinate(study, "analysis")
+        own = tuple(ANALYSIS_CHUNK if i < 3 else 1 for i in range(len(axes)))
+        extra = (len(study.snapshots),)
+        yield _data(
+            "analysis", variable.name, axes, own, ("snapshot",), extra, "f8", _attributes(variable)
+        )
+
+
+ANALYSIS: tuple[tuple[Variable, bool], ...] = (
+    (Variable("rate", "exponent r of the fit w1 = prefactor M^r"), False),
+    (Variable("rate_low", "lower end of the 95 % confidence interval of rate"), False),
+    (Variable("rate_high", "upper end of the 95 % confidence interval of rate"), False),
+    (Variable("prefactor", "prefactor of the fit w1 = prefactor M^r"), False),
+    (Variable("prefactor_low", "lower end of its 95 % confidence interval"), False),
+    (Variable("prefactor_high", "upper end of its 95 % confidence interval"), False),
+    (Variable("prefactor_expected", "sqrt(2/pi) times the integral of sqrt(F(1-F))"), False),
+    (Variable("floor", "level at which w1_pde ends for large M: the PDE's own distance"), True),
+)
+"""The variables of the analysis, and whether each has the axis cells."""
+
+
+def _coordinates(group: str, axes: Sequence[Axis]) -> Iterator[ArraySpec]:
+    for axis in axes:
+        for key in axis.keys:
+            labels = axis.labels(key)
+            attributes: dict[str, Any] = {"long_name": LONG_NAMES.get(key, key)}
+            yield ArraySpec(
+                f"{group}/{key}",
+                (axis.name,),
+                (len(axis),),
+                (COORDINATE_CHUNK,),
+                label_dtype(labels),
+                attributes,
+            )
+
+
+def label_dtype(labels: Sequence[Value]) -> str:
+    """The type of a coordinate: strings, whole numbers or floats."""
+    if any(isinstance(value, str) for value in labels):
+        return "str"
+    return "i8" if all(isinstance(value, int) for value in labels) else "f8"
+
+
+LONG_NAMES = {
+    "activation": "activation function",
+    "cells": "number of cells of the PDE grid",
+    "particles": "number of particles M",
+    "seed": "seed of the initial sample",
+    "gamma": "weight of the control cost",
+    "time_step": "time step",
+}
+
+
+def _snapshot_coordinate(study: Study, group: str) -> ArraySpec:
+    length = len(study.snapshots)
+    attributes: dict[str, Any] = {"long_name": "output time", "axis": "T"}
+    return ArraySpec(f"{group}/snapshot", ("snapshot",), (length,), (length,), "f8", attributes)
+
+
+def _attributes(variable: Variable) -> dict[str, Any]:
+    return {"long_name": variable.long_name, "units": variable.units}
+
+
+def _data(
+    group: str,
+    name: str,
+    axes: Sequence[Axis],
+    chunk: tuple[int, ...],
+    dims: tuple[str, ...],
+    extra: tuple[int, ...],
+    dtype: str,
+    attributes: dict[str, Any],
+) -> ArraySpec:
+    return ArraySpec(
+        f"{group}/{name}",
+        (*(axis.name for axis in axes), *dims),
+        (*(len(axis) for axis in axes), *extra),
+        (*chunk, *extra),
+        dtype,
+        attributes,
+    )

@@ -1,0 +1,158 @@
+"""One point, recomputed in the foreground: the command that each failure names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.axes import Axis, Value
+from pipeline.compute import At, Deadline, StoredLimit, guarded
+from pipeline.errors import StudyError
+from pipeline.layout import variable_path
+from pipeline.shards import read_field
+from pipeline.status import Status
+from pipeline.steps import STEPS
+from pipeline.steps.base import Step, Table
+from pipeline.store import Store
+from pipeline.validation import nearest, show
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """What came of a point.
+
+    Attributes:
+        values: the settings that vary.
+        status: done, or why not.
+        reason: why not, in a line.
+        trace: the traceback of a failure.
+        outputs: the numbers by variable.
+        differs: variables whose bits differ from the store's, where it has them.
+    """
+
+    values: Mapping[str, Value]
+    status: Status
+    reason: str
+    trace: str
+    outputs: Mapping[str, Any]
+    differs: list[str]
+
+
+def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> PointResult:
+    """Compute a point of a study without writing anything.
+
+    Args:
+        store: the store of the study.
+        step_name: the step.
+        assignments: ``key=value`` for every axis of the step; axes of one value may be left out.
+            With the keys of a further table (``cells`` for the step particles) that table's
+            variables are computed too.
+
+    Raises:
+        StudyError: if the study has no such step or point.
+    """
+    names = [step.name for step in store.study.steps]
+    if step_name not in names:
+        raise StudyError(f"point: unknown step '{step_name}'; {nearest(step_name, names)}")
+    step = STEPS[step_name]
+    given = dict(_split(assignment) for assignment in assignments)
+    tables = step.tables_in(store.study.header.steps)
+    axes = store.table_axes(tables[0])
+    values = _values(store, axes, given, required=True)
+    extra = [axis for table in tables[1:] for axis in store.table_axes(table) if axis not in axes]
+    known = {key for axis in (*axes, *extra) for key in axis.keys}
+    for key in given:
+        if key not in known:
+            raise StudyError(f"point: unknown key '{key}'; {nearest(key, sorted(known))}")
+    case = store.study.case(values)
+    work, failure = guarded(step.name, values, lambda: step.work(case, Deadline(case.timeout)))
+    outputs: dict[str, Any] = {}
+    differs: list[str] = []
+    for table in tables:
+        at = _values(store, store.table_axes(table), given, required=table is tables[0])
+        if failure is not None or len(at) < len(values):
+            continue
+        found, failure = _evaluate(store, table, at, work)
+        outputs |= found
+        differs += _differing(store, step, table, at, found)
+        values |= at
+    if failure is not None:
+        return PointResult(values, failure.status, failure.reason, failure.trace, outputs, differs)
+    return PointResult(values, Status.DONE, "", "", outputs, differs)
+
+
+def _evaluate(store: Store, table: Table, at: Mapping[str, Value], work: Any) -> Any:
+    limit = StoredLimit(store) if "limit" in store.study.header.steps else None
+    case = store.study.case(at)
+    found, failure = guarded(
+        table.steps[0], at, lambda: dict(table.evaluate(work, case, At(limit, at)))
+    )
+    return found or {}, failure
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise StudyError(f"point: '{assignment}' is no key=value")
+    return key, text
+
+
+def _values(
+    store: Store, axes: Sequence[Axis], given: Mapping[str, str], *, required: bool
+) -> dict[str, Value]:
+    """The settings at the point; empty where axes that are not required are not given."""
+    index = []
+    for axis in axes:
+        places = [i for i in store.positions(axis.name) if _matches(axis, i, given)]
+        if len(places) == 1:
+            index.append(places[0])
+        elif not required:
+            return {}
+        else:
+            raise StudyError(_which(store, axis, given, len(places)))
+    return store.values_at(axes, index) or {}
+
+
+def _matches(axis: Axis, position: int, given: Mapping[str, str]) -> bool:
+    return all(
+        _same(stored, given[key])
+        for key, stored in zip(axis.keys, axis.values[position], strict=True)
+        if key in given
+    )
+
+
+def _same(stored: Value, text: str) -> bool:
+    if isinstance(stored, str):
+        return stored == text
+    try:
+        return float(text) == float(stored)
+    except ValueError:
+        return False
+
+
+def _which(store: Store, axis: Axis, given: Mapping[str, str], matches: int) -> str:
+    labels = {key: [axis.labels(key)[i] for i in store.positions(axis.name)] for key in axis.keys}
+    asked = {key: given[key] for key in axis.keys if key in given}
+    problem = "is missing" if matches and not asked else f"= {show(asked)} is no point of the study"
+    return f"point: {', '.join(axis.keys)} {problem}; allowed: {show(labels)}"
+
+
+def _differing(
+    store: Store, step: Step, table: Table, at: Mapping[str, Value], found: Mapping[str, Any]
+) -> list[str]:
+    """Variables that the store has with other bits."""
+    index = store.index_of(store.table_axes(table), at)
+    if store.array(f"{step.name}/{table.status}")[index] != Status.DONE:
+        return []
+    differs = []
+    for variable in table.variables:
+        if variable.name not in found:
+            continue
+        if variable.field:
+            stored = read_field(store, step, variable.name, index)
+        else:
+            stored = np.asarray(store.array(variable_path(step, variable))[index])
+        if not np.array_equal(stored, np.asarray(found[variable.name])):
+            differs.append(variable.name)
+    return differs

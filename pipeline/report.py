@@ -1,0 +1,129 @@
+"""What a run and a store say of themselves on the terminal."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.analysis import expected_rate
+from pipeline.layout import analysis_axes
+from pipeline.monitor import duration
+from pipeline.plan import Count, Estimate
+from pipeline.session import Summary
+from pipeline.status import Status
+from pipeline.store import Store
+
+
+def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
+    """The convergence table: a row per activation (and further axes) and snapshot, as text."""
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
+    keys = [key for axis in axes for key in axis.keys]
+    names = ("rate", "rate_low", "rate_high", "prefactor", "prefactor_low", "prefactor_high")
+    found = {name: np.asarray(store.array(f"analysis/{name}")[...]) for name in names}
+    expected = np.asarray(store.array("analysis/prefactor_expected")[...])
+    rows = []
+    for index in map(tuple, np.argwhere(store.wanted(axes)).tolist()):
+        values = store.values_at(axes, index) or {}
+        sampling = str(values.get("sampling", store.study.numerics.sampling))
+        labels = [
+            str(axis.labels(key)[i])
+            for axis, i in zip(axes, index, strict=True)
+            for key in axis.keys
+        ]
+        for s, time in enumerate(store.study.snapshots):
+            at = (*index, s)
+            rows.append(
+                [
+                    *labels,
+                    f"{time:g}",
+                    _interval(*(found[name][at] for name in names[:3])),
+                    f"{expected_rate(sampling):g}",
+                    _interval(*(found[name][at] for name in names[3:])),
+                    _number(expected[at]),
+                ]
+            )
+    header = [*keys, "t", "rate [95 % CI]", "expected", "prefactor [95 % CI]", "expected (i.i.d.)"]
+    return header, rows
+
+
+def print_run(console: Console, store: Store, summary: Summary) -> None:
+    """The end of a run: the table of rates, and what was done."""
+    if "particles" in store.study.header.steps:
+        print_rates(console, store)
+    print_counts(console, summary.points)
+    console.print(
+        f"computed {summary.computed} points in {summary.wall_seconds:.1f} s, "
+        f"{summary.core_seconds:.1f} core-seconds"
+    )
+
+
+def print_rates(console: Console, store: Store) -> None:
+    """The table of rates."""
+    header, rows = rate_rows(store)
+    print_table(console, f"{store.study.name}: w1 = prefactor · M^rate", header, rows)
+
+
+def print_counts(console: Console, points: dict[str, Count]) -> None:
+    """One line per step: how many points are done, failed (and why), pending."""
+    for step, count in points.items():
+        causes = ", ".join(
+            f"{number} {Status(int(code)).meaning}" for code, number in sorted(count.failed.items())
+        )
+        failed = f"{count.failures} failed" + (f" ({causes})" if causes else "")
+        console.print(
+            f"{step}: {count.done} of {count.total} points done, {failed}, {count.pending} pending"
+        )
+
+
+def print_plan(console: Console, estimates: Sequence[Estimate]) -> None:
+    """What a study will take."""
+    rows = [
+        [
+            estimate.step,
+            " × ".join(f"{axis.name} {len(axis)}" for axis in estimate.axes),
+            str(estimate.points),
+            str(estimate.shards),
+            f"{estimate.core_seconds / 3600:.3g}",
+            size(estimate.stored_bytes),
+        ]
+        for estimate in estimates
+    ]
+    header = ["step", "axes", "points", "shards", "core-hours", "size"]
+    print_table(console, "plan (estimated)", header, rows)
+    total = sum(estimate.core_seconds for estimate in estimates)
+    console.print(f"about {duration(total)} on one core")
+
+
+def print_table(
+    console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """A table, whole also where no terminal tells its width."""
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, soft_wrap=True)
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    if not math.isfinite(low):
+        return f"{value:.4g}"
+    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "–"
+
+
+def size(number: float) -> str:
+    """A number of bytes as people say it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"

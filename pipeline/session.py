@@ -1,0 +1,260 @@
+"""One run of a study: its folder and store, who computes, and what came of it.
+
+A session is opened by the command line, by a Prefect flow or by :meth:`Study.run`, which differ
+only in who calls :meth:`Session.execute` and from which thread.
+"""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pipeline.analysis import analyse
+from pipeline.compute import RunSpec
+from pipeline.errors import StoreError, StudyError
+from pipeline.execute import Crew, Pace, execute, execute_suspects
+from pipeline.figure import draw_w1
+from pipeline.monitor import Monitor
+from pipeline.plan import Count, StepPlan, Task, plan_step
+from pipeline.provenance import fingerprint, provenance
+from pipeline.steps.base import Step
+from pipeline.store import (
+    Store,
+    check_creatable,
+    create_or_open,
+    partial_files,
+    remove_partial,
+)
+from pipeline.study import Study
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+BATCH_SECONDS = 10.0
+MAX_BATCHES = 40
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run leaves things: the folder beside the store, and the store."""
+
+    folder: Path
+    store: Path
+
+    @property
+    def logs(self) -> Path:
+        """The folder for logs of failed points and of servers."""
+        return self.folder / "logs"
+
+
+def run_folder(study: Study, store: str | Path | None = None) -> RunFolder:
+    """The places of a run: ``runs/<name>/``, with the store in it unless another is given.
+
+    Raises:
+        StudyError: if a relative store path leaves the current folder.
+    """
+    folder = Path("runs") / study.name
+    if store is None:
+        return RunFolder(folder, folder / "data.zarr")
+    return RunFolder(folder, store_path(store))
+
+
+def store_path(text: str | Path) -> Path:
+    """A store as given on the command line.
+
+    Raises:
+        StudyError: for a URL of another kind than file://, or a relative path out of this folder.
+    """
+    scheme, separator, rest = str(text).partition("://")
+    if separator and scheme != "file":
+        raise StudyError(f"--store {text}: not a local store; allowed: a path or file://…")
+    path = Path(rest if separator else scheme)
+    if not path.is_absolute() and os.path.normpath(path).startswith(".."):
+        raise StudyError(
+            f"--store {text}: leads out of the current folder; allowed: a path below it, or an "
+            "absolute one"
+        )
+    if not path.name or path.resolve() == Path.cwd():
+        raise StudyError(
+            f"--store {text}: not a place for a store; allowed: a path to a new folder"
+        )
+    return path
+
+
+@dataclass
+class Summary:
+    """What a run did, as ``--json`` prints it and run.json keeps it."""
+
+    verb: str
+    store: str
+    study: str
+    points: dict[str, Count]
+    computed: int = 0
+    core_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    interrupted: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exit(self) -> int:
+        """The exit status: 0 all done, 1 something failed or pending, 130/143 interrupted."""
+        if self.interrupted:
+            return 128 + self.interrupted
+        incomplete = any(count.failures or count.pending for count in self.points.values())
+        return int(incomplete)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of the JSON interface, schema 1."""
+        return {
+            "schema": 1,
+            "verb": self.verb,
+            "store": self.store,
+            "study": self.study,
+            "points": {step: count.as_json() for step, count in self.points.items()},
+            "computed": self.computed,
+            "core_seconds": round(self.core_seconds, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "exit": self.exit,
+            **self.extra,
+        }
+
+
+SignalHandler = Callable[[int, FrameType | None], None]
+
+
+@dataclass
+class Session:
+    """An open run.
+
+    Attributes:
+        study: what is computed.
+        places: its folder and store.
+        store: the open store.
+        crew: who computes.
+        monitor: what has happened so far.
+        redo: statuses whose points are computed again.
+        leftovers: what killed writers had left when the session opened.
+        started: when that was.
+        compile_seconds: what compiling or loading the kernels took.
+        signal: the signal that stopped the run, if one did.
+        on_signal: what turns SIGINT and SIGTERM into a clean stop.
+    """
+
+    study: Study
+    places: RunFolder
+    store: Store
+    crew: Crew
+    monitor: Monitor
+    redo: frozenset[int] = frozenset()
+    leftovers: set[Path] = field(default_factory=set)
+    started: float = field(default_factory=time.perf_counter)
+    compile_seconds: float = 0.0
+    signal: int = 0
+    on_signal: SignalHandler | None = None
+
+    @property
+    def spec(self) -> RunSpec:
+        """What workers have to know."""
+        document = json.dumps(self.study.document())
+        return RunSpec(str(self.store.path.resolve()), document, fingerprint(), self.redo)
+
+    def plan(self, step: Step) -> StepPlan:
+        """What a step lacks."""
+        return plan_step(self.store, step, self.redo)
+
+    def execute(self, tasks: Sequence[Task]) -> list[Task]:
+        """Compute some tasks; returns those that killed their workers."""
+        return execute(self.spec, tasks, self.crew, self.monitor)
+
+    def execute_suspects(self, tasks: Sequence[Task]) -> None:
+        """Compute tasks that killed their workers, alone."""
+        if tasks:
+            execute_suspects(self.spec, self.store, tasks, self.crew, self.monitor)
+
+    def watch_signals(self) -> None:
+        """Stop cleanly on SIGINT and SIGTERM; only the main thread can ask for that."""
+        if self.on_signal and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.on_signal)
+            signal.signal(signal.SIGTERM, self.on_signal)
+
+    @contextlib.contextmanager
+    def stage(self, plan: StepPlan) -> Iterator[None]:
+        """Show the progress of a step."""
+        points = sum(task.points for task in plan.tasks)
+        cost = sum(task.cost for task in plan.tasks)
+        with self.monitor.stage(plan.step.name, points, cost, self.crew.workers):
+            yield
+
+    def conclude(self) -> Summary:
+        """Analyse what there is, draw it, and write run.json."""
+        if not self.monitor.stop.is_set():
+            analyse(self.store)
+            draw_w1(self.store, self.places.folder / "w1-against-m.png")
+        remove_partial(self.leftovers & partial_files(self.store.path))
+        summary = Summary(
+            verb="run",
+            store=str(self.store.path),
+            study=self.study.name,
+            points={step.name: plan_step(self.store, step).count for step in self.study.steps},
+            computed=self.monitor.computed,
+            core_seconds=self.monitor.core_seconds,
+            wall_seconds=time.perf_counter() - self.started,
+            interrupted=self.signal,
+            extra={"compile_seconds": round(self.compile_seconds, 3)},
+        )
+        record = summary.as_json() | {"provenance": provenance()}
+        write_atomically(self.places.folder / "run.json", json.dumps(record, indent=2) + "\n")
+        return summary
+
+
+def batches(plan: StepPlan) -> list[tuple[Task, ...]]:
+    """Cut a step's tasks into at most 40 batches of some ten nominal seconds, in their order."""
+    cost = sum(task.cost for task in plan.tasks)
+    number = min(MAX_BATCHES, len(plan.tasks), max(1, math.ceil(cost / BATCH_SECONDS)))
+    if not plan.tasks:
+        return []
+    ends = [round(len(plan.tasks) * i / number) for i in range(number + 1)]
+    return [plan.tasks[a:b] for a, b in pairwise(ends)]
+
+
+def open_session(
+    study: Study,
+    places: RunFolder,
+    client: "Client | None" = None,
+    workers: int = 1,
+    *,
+    redo: frozenset[int] = frozenset(),
+    stream: TextIO | None = None,
+) -> Session:
+    """Make or open the store and the run folder; without a client this process computes.
+
+    Raises:
+        StoreError: if the store cannot be used, or belongs to another study.
+    """
+    check_creatable(places.store)
+    leftovers = partial_files(places.store)
+    store = create_or_open(places.store, study)
+    try:
+        places.logs.mkdir(parents=True, exist_ok=True)
+        write_atomically(places.folder / "study.toml", study.toml())
+    except OSError as error:
+        raise StoreError(f"{places.folder}: cannot write there: {error.strerror}") from None
+    monitor = Monitor(places.logs, places.store, stream)
+    crew = Crew(client, workers, Pace())
+    return Session(study, places, store, crew, monitor, redo, leftovers)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or as it was."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    scratch.write_text(text)
+    scratch.replace(path)

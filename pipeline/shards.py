@@ -1,0 +1,209 @@
+"""Reading, judging and writing the shards of a step: which points are missing, and what is there.
+
+A point counts as computed when its status says so and every number that belongs to it is there. A
+chunk that cannot be read (flipped bits, cut off) counts as not computed, as a whole.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.axes import Axis
+from pipeline.layout import chunk_grid, chunk_slices, field_axes, variable_path
+from pipeline.status import KEEPS_DATA, Status
+from pipeline.steps.base import Step, Table, Variable
+from pipeline.store import Store
+
+Region = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One chunk of every variable of a step: the unit of work, of writing and of loss.
+
+    Attributes:
+        step: the step.
+        index: the chunk's position in the grid of chunks.
+        only: offsets in the chunk to restrict work to; None for all that is missing.
+    """
+
+    step: str
+    index: tuple[int, ...]
+    only: tuple[tuple[int, ...], ...] | None = None
+
+
+@dataclass
+class TableBlock:
+    """A table's part of a shard, in memory.
+
+    Attributes:
+        table: which table.
+        axes: its stored axes.
+        region: the part of the axes that it covers.
+        status: statuses, with the region's shape.
+        data: values by variable, with the region's shape and then the variable's own dimensions.
+        missing: which wanted points have to be computed.
+    """
+
+    table: Table
+    axes: tuple[Axis, ...]
+    region: Region
+    status: np.ndarray
+    data: dict[str, np.ndarray]
+    missing: np.ndarray
+    changed: set[tuple[int, ...]] = field(default_factory=set)
+
+    def index(self, offset: Sequence[int]) -> tuple[int, ...]:
+        """The stored position of a point of the block."""
+        return tuple(s.start + i for s, i in zip(self.region, offset, strict=True))
+
+
+def shards_of(store: Store, step: Step) -> Iterator[Shard]:
+    """All shards of a step, wanted or not."""
+    axes = store.table_axes(step.tables[0])
+    grid = chunk_grid([len(axis) for axis in axes], store.chunk_of(step))
+    return (Shard(step.name, index) for index in np.ndindex(*grid))
+
+
+def read_block(
+    store: Store, step: Step, table: Table, shard: Shard, redo: frozenset[int]
+) -> TableBlock:
+    """Read a table's part of a shard.
+
+    Args:
+        store: the store.
+        step: the shard's step.
+        table: one of its tables.
+        shard: which shard.
+        redo: statuses whose points are to be computed again.
+    """
+    axes = store.table_axes(table)
+    region = shard_region(store, step, axes, shard)
+    shape = tuple(s.stop - s.start for s in region)
+    status = _read(store, f"{step.name}/{table.status}", region)
+    if status is None:
+        status = np.zeros(shape, dtype=np.int8)
+    data = {}
+    complete = np.ones(shape, dtype=bool)
+    for variable in table.variables:
+        if variable.field:
+            complete &= _fields_complete(store, step, variable, axes, region, status)
+            continue
+        values = _read(store, variable_path(step, variable), region)
+        if values is None:
+            lengths = store.array(variable_path(step, variable)).shape[len(axes) :]
+            values = np.full(shape + tuple(lengths), np.nan)
+        data[variable.name] = values
+        complete &= ~np.isnan(values).reshape(*shape, -1).any(axis=-1)
+    keeps = np.isin(status, [int(s) for s in KEEPS_DATA])
+    missing = (status == Status.PENDING) | (keeps & ~complete) | np.isin(status, list(redo))
+    missing &= store.wanted(axes)[region]
+    return TableBlock(table, axes, region, status, data, missing)
+
+
+def missing_points(blocks: Sequence[TableBlock]) -> np.ndarray:
+    """Points of the first table that lack something in any of the tables: a mask."""
+    own = {axis.name for axis in blocks[0].axes}
+    missing = blocks[0].missing.copy()
+    for block in blocks[1:]:
+        extra = tuple(i for i, axis in enumerate(block.axes) if axis.name not in own)
+        missing |= block.missing.any(axis=extra)
+    return missing
+
+
+def shard_region(store: Store, step: Step, axes: Sequence[Axis], shard: Shard) -> Region:
+    """The part of some axes that a shard covers; all of the axes that its step does not have."""
+    own = store.table_axes(step.tables[0])
+    slices = chunk_slices(shard.index, store.chunk_of(step), [len(axis) for axis in own])
+    by_name = {axis.name: part for axis, part in zip(own, slices, strict=True)}
+    return tuple(by_name.get(axis.name, slice(0, len(axis))) for axis in axes)
+
+
+def put(
+    block: TableBlock, offset: tuple[int, ...], outputs: Mapping[str, Any], status: Status
+) -> None:
+    """Set one point of a block; without outputs its numbers become NaN."""
+    for name, values in block.data.items():
+        values[offset] = outputs.get(name, np.nan)
+    block.status[offset] = int(status)
+    block.changed.add(offset)
+
+
+def write_fields(
+    store: Store, step: Step, block: TableBlock, offset: tuple[int, ...], outputs: Mapping[str, Any]
+) -> None:
+    """Write the fields of one point, before anything says that they are there."""
+    index = block.index(offset)
+    for variable in block.table.variables:
+        if variable.field and variable.name in outputs:
+            path, place = _field_place(step, variable, block.axes, index)
+            store.array(path)[place] = outputs[variable.name]
+
+
+def write_block(store: Store, step: Step, block: TableBlock) -> None:
+    """Write the chunks of a block that changed: the data first, the status last."""
+    own = {axis.name for axis in store.table_axes(step.tables[0])}
+    others = [i for i, axis in enumerate(block.axes) if axis.name not in own]
+    for place in sorted({tuple(offset[i] for i in others) for offset in block.changed}):
+        local = [slice(None)] * len(block.axes)
+        region = list(block.region)
+        for i, position in zip(others, place, strict=True):
+            local[i] = slice(position, position + 1)
+            region[i] = slice(position, position + 1)
+        for variable in block.table.variables:
+            if not variable.field:
+                array = store.array(variable_path(step, variable))
+                array[tuple(region)] = block.data[variable.name][tuple(local)]
+        store.array(f"{step.name}/{block.table.status}")[tuple(region)] = block.status[tuple(local)]
+
+
+def read_field(store: Store, step: Step, name: str, index: tuple[int, ...]) -> np.ndarray:
+    """A field of a step's first table at a stored point.
+
+    Raises:
+        ValueError: if its chunk is damaged.
+    """
+    table = step.tables[0]
+    variable = next(v for v in table.variables if v.name == name)
+    path, place = _field_place(step, variable, store.table_axes(table), index)
+    return np.asarray(store.array(path)[place])
+
+
+def _field_place(
+    step: Step, variable: Variable, axes: Sequence[Axis], index: Sequence[int]
+) -> tuple[str, tuple[int, ...]]:
+    cells_axis = next(axis for axis in axes if "cells" in axis.keys)
+    position = index[axes.index(cells_axis)]
+    cells = cells_axis.labels("cells")[position]
+    kept = field_axes(axes)
+    place = tuple(i for axis, i in zip(axes, index, strict=True) if axis in kept)
+    return variable_path(step, variable, cells), place
+
+
+def _fields_complete(
+    store: Store,
+    step: Step,
+    variable: Variable,
+    axes: Sequence[Axis],
+    region: Region,
+    status: np.ndarray,
+) -> np.ndarray:
+    complete = np.ones(status.shape, dtype=bool)
+    for offset in np.ndindex(*status.shape):
+        if status[offset] not in KEEPS_DATA:
+            continue
+        index = tuple(s.start + i for s, i in zip(region, offset, strict=True))
+        path, place = _field_place(step, variable, axes, index)
+        values = _read(store, path, tuple(slice(i, i + 1) for i in place))
+        complete[offset] = values is not None and not np.isnan(values).any()
+    return complete
+
+
+def _read(store: Store, path: str, region: Region) -> np.ndarray | None:
+    """A part of an array, or None if one of its chunks is damaged."""
+    try:
+        return np.asarray(store.array(path)[region])
+    except (ValueError, RuntimeError, OSError, KeyError):
+        return None

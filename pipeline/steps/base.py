@@ -1,0 +1,97 @@
+"""What a step of a study is: the keys it depends on, the variables it makes, and how.
+
+A step is added by one file that defines one object of this shape, and its registration in
+``pipeline/steps/__init__.py``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.case import Case
+
+Outputs = Mapping[str, np.ndarray | float]
+Poll = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of a table.
+
+    Attributes:
+        name: its name in the store.
+        long_name: what it is, in words.
+        dims: its dimensions after those of the axes.
+        units: "1" unless it has some.
+        field: whether it has the dimension x; such variables live in a group per number of cells,
+            because their length differs.
+        reproducible: False for what may differ between two equal runs (times).
+    """
+
+    name: str
+    long_name: str
+    dims: tuple[str, ...] = ("snapshot",)
+    units: str = "1"
+    field: bool = False
+    reproducible: bool = True
+
+
+class Upstream(Protocol):
+    """Where a table finds the results of earlier steps."""
+
+    def limit_field(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (cells,) and density (snapshots, cells) of the limit at the point.
+
+        Raises:
+            UpstreamError: if that point has none.
+        """
+
+
+@dataclass(frozen=True)
+class Table:
+    """Variables that share their axes and one status.
+
+    Attributes:
+        status: the name of the status variable.
+        steps: the steps whose axes it has; its own step first.
+        variables: what it holds.
+        evaluate: outputs at a point from the step's work there.
+    """
+
+    status: str
+    steps: tuple[str, ...]
+    variables: tuple[Variable, ...]
+    evaluate: Callable[[Any, Case, Upstream], Outputs]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of a study.
+
+    Attributes:
+        name: its name, and its group in the store.
+        keys: the settings that its results depend on.
+        tables: what it makes; the first is computed at every point of the step, the others
+            have further axes of other steps.
+        work: the expensive computation at a point that all its tables share; polled for timeouts.
+        cost: nominal seconds of one core at a point, for planning and for sharing out work.
+        needs: the steps whose results it uses when they are part of the study.
+    """
+
+    name: str
+    keys: frozenset[str]
+    tables: tuple[Table, ...]
+    work: Callable[[Case, Poll], Any]
+    cost: Callable[[Case], float]
+    needs: tuple[str, ...] = ()
+
+    def tables_in(self, steps: tuple[str, ...]) -> tuple[Table, ...]:
+        """The tables that a study with these steps has."""
+        return tuple(t for t in self.tables if set(t.steps) <= set(steps))
+
+
+WALL_SECONDS = Variable(
+    "wall_seconds", "computing time of the point", dims=(), units="s", reproducible=False
+)

@@ -1,0 +1,119 @@
+"""The step limit: the mean-field density by finite volumes, and its error.
+
+    ∂_t f + ∂_x(σ(w(t)x + b(t)) f) = 0,  f(0, ·) = f_0          (equation (5) of Herty et al.)
+
+solved once per activation and number of cells, and compared at each snapshot with the
+characteristics reference.
+"""
+
+import numpy as np
+
+from pipeline.case import Case
+from pipeline.reference import reference_of
+from pipeline.steps.base import WALL_SECONDS, Outputs, Poll, Step, Table, Upstream, Variable
+from solvers.transport import TransportSolution, automatic_domain, solve_transport
+from solvers.wasserstein import PiecewiseLinearCdf, w1
+
+
+def solve(case: Case, poll: Poll) -> TransportSolution:
+    """The PDE solution at a point."""
+    problem = case.problem
+    domain = problem.domain
+    if domain == "auto":
+        domain = automatic_domain(problem.initial, case.activation, problem.controls, problem.times)
+    return solve_transport(
+        problem.initial,
+        case.activation,
+        problem.controls,
+        domain,
+        case.cells,
+        problem.times,
+        problem.snapshot_indices,
+        poll=poll,
+    )
+
+
+def evaluate(solution: TransportSolution, case: Case, _upstream: Upstream) -> Outputs:
+    """Errors against the reference in cell averages (L1, L∞) and in W1; mass and moments."""
+    reference = reference_of(case)
+    snapshots = range(len(case.problem.snapshots))
+    width = np.diff(solution.edges)
+    exact = np.array([reference.cell_averages(s, solution.edges) for s in snapshots])
+    error = np.abs(solution.density - exact)
+    w1_error = [
+        w1(PiecewiseLinearCdf(solution.edges, solution.density[s]), reference.measure(s))
+        for s in snapshots
+    ]
+    moments = np.array([cell_moments(solution.edges, u) for u in solution.density])
+    return {
+        "l1_error": error @ width,
+        "linf_error": error.max(axis=1),
+        "w1_error": np.array(w1_error),
+        "mass_error": solution.mass_error,
+        "mean": moments[:, 0],
+        "variance": moments[:, 1],
+        "density": solution.density,
+        "position": solution.centers,
+    }
+
+
+def cell_moments(edges: np.ndarray, averages: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of a density given by cell averages.
+
+    Inside a cell the density is taken as linear with the minmod slope: fourth order on smooth
+    data, exact for a piecewise constant density.
+
+    Args:
+        edges: faces of uniform cells, (cells + 1,).
+        averages: cell averages, (cells,).
+    """
+    width = edges[1] - edges[0]
+    mass = averages.sum() * width
+    left = np.diff(averages, prepend=0.0)
+    right = np.diff(averages, append=0.0)
+    slope = np.where(left * right > 0, np.sign(left) * np.minimum(abs(left), abs(right)), 0.0)
+    pivot = np.average(edges[:-1] + width / 2, weights=np.maximum(averages, 0.0))
+    offset = edges[:-1] + width / 2 - pivot
+    first = (averages @ offset * width + slope.sum() * width**2 / 12) / mass
+    second = (
+        averages @ (offset**2 + width**2 / 12) * width + 2 * (slope @ offset) * width**2 / 12
+    ) / mass
+    return float(pivot + first), float(second - first**2)
+
+
+def cost(case: Case) -> float:
+    """Nominal seconds: 60 ns per cell, stage and substep, with a speed of about one."""
+    problem = case.problem
+    low, high = problem.initial.support(1e-14)
+    width = (high - low) * 2.0 if problem.domain == "auto" else np.ptp(problem.domain)
+    cells = case.cells
+    steps = max(len(problem.times), problem.horizon * cells / (0.45 * width))
+    return 0.05 + 6e-8 * 3 * cells * steps
+
+
+LIMIT = Step(
+    name="limit",
+    keys=frozenset(
+        {"activation", "cells", "horizon", "domain", "initial", "controls", "time_step"}
+    ),
+    tables=(
+        Table(
+            status="status",
+            steps=("limit",),
+            variables=(
+                Variable("l1_error", "L1 distance of the cell averages to the exact ones"),
+                Variable("linf_error", "largest distance of a cell average to the exact one"),
+                Variable("w1_error", "Wasserstein-1 distance of the PDE solution to the reference"),
+                Variable("mass_error", "change of the mass, boundary fluxes accounted for"),
+                Variable("mean", "mean of the density"),
+                Variable("variance", "variance of the density"),
+                WALL_SECONDS,
+                Variable("density", "cell averages of the density", ("snapshot", "x"), field=True),
+                Variable("position", "cell centres", ("x",), field=True),
+            ),
+            evaluate=evaluate,
+        ),
+    ),
+    work=solve,
+    cost=cost,
+)

@@ -1,0 +1,135 @@
+"""The step particles: M samples through the network, and their distance to the limit.
+
+    x_i' = σ(w(t) x_i + b(t)),  x_i(0) ~ f_0,  i = 1 … M         (equations (1) and (3))
+
+integrated once per activation, M and seed; W1 against the exact limit, and against every PDE
+solution of the study.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.case import Case
+from pipeline.reference import dobrushin_of, initial_of, reference_of
+from pipeline.steps.base import WALL_SECONDS, Outputs, Poll, Step, Table, Upstream, Variable
+from solvers.particles import integrate, moments
+from solvers.sampling import sample
+from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """Sorted particles at the start (M,) and at the snapshots (snapshots, M)."""
+
+    initial: np.ndarray
+    snapshots: np.ndarray
+
+
+def follow(case: Case, poll: Poll) -> Trajectories:
+    """Draw the initial particles and integrate them."""
+    problem = case.problem
+    initial = sample(problem.initial, case.particles, case.sampling, (case.study_seed, case.seed))
+    paths = integrate(
+        initial,
+        case.activation,
+        problem.controls,
+        problem.times,
+        problem.snapshot_indices,
+        case.integrator,
+        poll=poll,
+    )
+    return Trajectories(initial, paths)
+
+
+def evaluate(paths: Trajectories, case: Case, _upstream: Upstream) -> Outputs:
+    """Distances to the reference, and the Dobrushin ratio.
+
+    ``dobrushin_ratio`` = w1 / (exp(∫ Lip(σ)|w|) w1_initial + e_flow), where e_flow is the largest
+    distance of an integrated particle to its characteristic; at most 1 up to rounding.
+    """
+    reference = reference_of(case)
+    snapshots = range(len(case.problem.snapshots))
+    distance = np.array(
+        [w1(PointMasses(paths.snapshots[s], sorted=True), reference.measure(s)) for s in snapshots]
+    )
+    initial = w1(PointMasses(paths.initial, sorted=True), initial_of(case).measure(0))
+    flow_error = np.array(
+        [np.max(np.abs(paths.snapshots[s] - reference.flow(s, paths.initial))) for s in snapshots]
+    )
+    factors = dobrushin_of(case)
+    statistics = np.array([moments(x) for x in paths.snapshots])
+    return {
+        "w1": distance,
+        "w1_initial": initial,
+        "dobrushin_ratio": distance / (factors * initial + flow_error),
+        "mean": statistics[:, 0],
+        "variance": statistics[:, 1],
+    }
+
+
+def evaluate_pde(paths: Trajectories, _case: Case, upstream: Upstream) -> Outputs:
+    """Distances to the PDE solution with the case's number of cells."""
+    position, density = upstream.limit_field()
+    half = (position[1] - position[0]) / 2
+    edges = np.append(position - half, position[-1] + half)
+    return {
+        "w1_pde": np.array(
+            [
+                w1(PointMasses(x, sorted=True), PiecewiseLinearCdf(edges, u))
+                for x, u in zip(paths.snapshots, density, strict=True)
+            ]
+        )
+    }
+
+
+def cost(case: Case) -> float:
+    """Nominal seconds: 10 ns per particle and stage, and the sort and distances."""
+    particles = case.particles
+    stages = {"euler": 1, "ssprk3": 3, "rk4": 4}[case.integrator]
+    steps = len(case.problem.times)
+    return 0.002 + 1e-8 * particles * (stages * steps + 40 * len(case.problem.snapshots))
+
+
+PARTICLES = Step(
+    name="particles",
+    keys=frozenset(
+        {
+            "activation",
+            "particles",
+            "seed",
+            "horizon",
+            "initial",
+            "controls",
+            "time_step",
+            "sampling",
+            "integrator",
+        }
+    ),
+    tables=(
+        Table(
+            status="status",
+            steps=("particles",),
+            variables=(
+                Variable("w1", "Wasserstein-1 distance of the particles to the exact limit"),
+                Variable("w1_initial", "Wasserstein-1 distance of the initial particles", dims=()),
+                Variable("dobrushin_ratio", "w1 over its bound by Dobrushin's estimate"),
+                Variable("mean", "mean of the particles"),
+                Variable("variance", "variance of the particles"),
+                WALL_SECONDS,
+            ),
+            evaluate=evaluate,
+        ),
+        Table(
+            status="status_pde",
+            steps=("particles", "limit"),
+            variables=(
+                Variable("w1_pde", "Wasserstein-1 distance of the particles to the PDE solution"),
+            ),
+            evaluate=evaluate_pde,
+        ),
+    ),
+    work=follow,
+    cost=cost,
+    needs=("limit",),
+)

@@ -1,0 +1,425 @@
+"""A study: what to compute, read from a TOML file or given as tables, and validated as a whole."""
+
+import functools
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from pipeline import settings
+from pipeline.axes import ORDER, Axis, Value, label, read_axes, section_of
+from pipeline.case import Case, Problem, load_controls, load_distribution
+from pipeline.errors import StudyError
+from pipeline.steps import STEPS
+from pipeline.steps.base import Step
+from pipeline.validation import nearest, show, validate
+from solvers import NUMERICS_VERSION
+from solvers.activations import activation
+from solvers.errors import ControlError, DistributionError, InputError
+from solvers.time_grid import time_grid
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TABLES = ("study", "problem", "axes", "numerics", "training")
+
+
+class Study:
+    """What to compute: a problem, its discretisation, and the axes over which both vary.
+
+    The arguments are the tables of a study file, as plain dictionaries; a study given this way and
+    the same one read by :meth:`load` are equal in every respect.
+
+    Args:
+        study: name, seed and steps.
+        problem: the mean-field problem.
+        axes: what varies, and over which values.
+        numerics: the discretisation.
+        training: how controls are found (only where the step train is in use).
+        folder: where relative paths of data files begin.
+        where: what messages call this study.
+
+    Raises:
+        StudyError: for anything unknown, missing or out of range, in one line.
+    """
+
+    def __init__(
+        self,
+        study: Mapping[str, Any],
+        problem: Mapping[str, Any],
+        axes: Mapping[str, Any] | None = None,
+        numerics: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        *,
+        folder: str | Path = ".",
+        where: str = "study",
+    ) -> None:
+        self.where = where
+        self.folder = Path(folder).resolve()
+        self.header = validate(settings.Header, study, where, "study")
+        self.steps = self._steps()
+        self.axes = read_axes(axes or {}, where)
+        varying = {key for axis in self.axes for key in axis.keys}
+        self.problem = validate(
+            settings.Problem,
+            _stand_in(problem, varying, self.axes, "problem", where),
+            where,
+            "problem",
+        )
+        self.numerics = validate(
+            settings.Numerics,
+            _stand_in(numerics or {}, varying, self.axes, "numerics", where),
+            where,
+            "numerics",
+        )
+        self.training = validate(settings.Training, training or {}, where, "training")
+        self.axes = self._complete_axes()
+        self.snapshots = self._snapshots()
+        self._check_problems()
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Study":
+        """Read a study file.
+
+        Args:
+            path: a TOML file.
+            overrides: settings that replace the file's, as ``section.key=value`` with a TOML value.
+
+        Raises:
+            StudyError: if the file cannot be read or says something that is not allowed.
+        """
+        path = Path(path)
+        document = _read_toml(path)
+        for override in overrides:
+            _apply(document, override)
+        for name in document:
+            if name not in TABLES:
+                raise StudyError(f"{path}: unknown table [{name}]; {nearest(name, TABLES)}")
+        for name in ("study", "problem"):
+            if name not in document:
+                raise StudyError(f"{path}: missing table [{name}]")
+        return cls(**document, folder=path.parent, where=str(path))
+
+    @property
+    def name(self) -> str:
+        """The study's name, which is also the name of its run folder."""
+        return self.header.name
+
+    def run(self, store: str | Path | None = None, workers: int = 1) -> "xr.DataTree":
+        """Compute what the store lacks, analyse, and return the whole store.
+
+        Args:
+            store: the path of a Zarr store; ``runs/<name>/data.zarr`` by default.
+            workers: 1 computes in this process, more starts so many Dask workers (then the
+                calling script needs the guard ``if __name__ == "__main__"``).
+
+        Raises:
+            StoreError: if the store cannot be used, or belongs to another study.
+        """
+        from pipeline.run import run_study
+
+        return run_study(self, store, workers)
+
+    def axis(self, key: str) -> Axis | None:
+        """The axis that varies a key, if one does."""
+        return next((axis for axis in self.axes if key in axis.keys), None)
+
+    def step_axes(self, step: Step, *others: Step) -> tuple[Axis, ...]:
+        """The axes that a step uses, in the order of its dimensions."""
+        keys = set(step.keys).union(*(other.keys for other in others))
+        return tuple(axis for axis in self.axes if keys.intersection(axis.keys))
+
+    def document(self) -> dict[str, Any]:
+        """The study with every default and every axis value written out, as TOML tables."""
+        varying = {key for axis in self.axes for key in axis.keys}
+        plain: dict[str, Any] = {
+            axis.name: [_plain(value) for (value,) in axis.values]
+            for axis in self.axes
+            if not axis.zipped
+        }
+        zipped = [
+            {"name": axis.name}
+            | {k: [_plain(v[i]) for v in axis.values] for i, k in enumerate(axis.keys)}
+            for axis in self.axes
+            if axis.zipped
+        ]
+        return {
+            "study": _dump(self.header, set()),
+            "problem": self._absolute(_dump(self.problem, varying)),
+            "numerics": _dump(self.numerics, varying) | {"snapshots": list(self.snapshots)},
+            "training": _dump(self.training, set()),
+            "axes": plain | ({"zip": zipped} if zipped else {}),
+        }
+
+    def toml(self) -> str:
+        """The resolved study as a TOML file."""
+        return tomli_w.dumps(self.document())
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What makes two studies one: all that determines results, axis values apart.
+
+        A flat dictionary from the dotted key to its value, with the hashes of the input files in
+        place of their paths, so that a store can name the key in which another study differs.
+        """
+        varying = {key for axis in self.axes for key in axis.keys}
+        sections = {
+            "problem": _dump(self.problem, varying),
+            "numerics": _dump(self.numerics, varying | {"point_timeout"})
+            | {"snapshots": list(self.snapshots)},
+        }
+        flat = {
+            f"{section}.{k}": v for section, table in sections.items() for k, v in table.items()
+        }
+        flat["study.seed"] = self.header.seed
+        flat["study.steps"] = list(self.header.steps)
+        flat["dimensions"] = {axis.name: list(axis.keys) for axis in self.axes}
+        flat["numerics_version"] = NUMERICS_VERSION
+        return {key: self._hashed(value) for key, value in sorted(flat.items())}
+
+    @functools.cached_property
+    def identity_hash(self) -> str:
+        """A digest of :attr:`identity`."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def values_at(self, axes: Sequence[Axis], index: Sequence[int]) -> dict[str, Value]:
+        """The keys that vary, and their values at one position of some axes."""
+        return {
+            key: value
+            for axis, i in zip(axes, index, strict=True)
+            for key, value in zip(axis.keys, axis.values[i], strict=True)
+        }
+
+    def case(self, values: Mapping[str, Value]) -> Case:
+        """Everything that a solver needs at one point.
+
+        Args:
+            values: the keys that vary and their values; keys of axes that the caller's step does
+                not use may be absent.
+        """
+        problem = self._problem(
+            json.dumps({k: label(v) for k, v in values.items() if k in _SHARED})
+        )
+        return Case(
+            problem=problem,
+            study_seed=self.header.seed,
+            activation=activation(values["activation"]),
+            cells=values.get("cells", 0),
+            particles=values.get("particles", 0),
+            seed=values.get("seed", 0),
+            sampling=values.get("sampling", self.numerics.sampling),
+            integrator=values.get("integrator", self.numerics.integrator),
+            timeout=self.numerics.point_timeout,
+        )
+
+    def _problem(self, shared: str) -> Problem:
+        """The part of a case that many points share; cached, because it may read files."""
+        if shared not in self._problems:
+            chosen = {key: _parsed(key, value) for key, value in json.loads(shared).items()}
+            self._problems[shared] = self._build_problem(chosen)
+        return self._problems[shared]
+
+    @functools.cached_property
+    def _problems(self) -> dict[str, Problem]:
+        return {}
+
+    def _build_problem(self, chosen: Mapping[str, Value]) -> Problem:
+        horizon = chosen.get("horizon", self.problem.horizon)
+        time_step = chosen.get("time_step", self.numerics.time_step)
+        initial = chosen.get("initial", self.problem.initial)
+        spec = chosen.get("controls", self.problem.controls)
+        try:
+            controls = load_controls(spec, self.folder, horizon)
+            times, indices = time_grid(horizon, time_step, controls.knots, self.snapshots)
+            return Problem(
+                horizon=horizon,
+                domain=chosen.get("domain", self.problem.domain),
+                initial=load_distribution(initial, self.folder),
+                controls=controls,
+                times=times,
+                snapshot_indices=indices,
+            )
+        except InputError as error:
+            kinds = {ControlError: "problem.controls: ", DistributionError: "problem.initial: "}
+            raise StudyError(f"{self.where}: {kinds.get(type(error), '')}{error}") from None
+
+    def _steps(self) -> tuple[Step, ...]:
+        names = self.header.steps
+        for name in names:
+            if name not in STEPS:
+                raise StudyError(
+                    f"{self.where}: study.steps: unknown step '{name}'; {nearest(name, STEPS)}"
+                )
+        if len(set(names)) != len(names):
+            raise StudyError(f"{self.where}: study.steps = {list(names)}: a step occurs twice")
+        return tuple(step for name, step in STEPS.items() if name in names)
+
+    def _complete_axes(self) -> tuple[Axis, ...]:
+        """Turn the single values of the standing dimensions into axes of length one."""
+        used = {key for step in self.steps for key in step.keys}
+        varying = {key: axis for axis in self.axes for key in axis.keys}
+        for axis in self.axes:
+            for key in axis.keys:
+                if key not in used:
+                    raise StudyError(
+                        f"{self.where}: axes.{key}: no step of this study depends on it "
+                        f"(steps: {', '.join(self.header.steps)})"
+                    )
+        axes = list(self.axes)
+        single = [key for key in ORDER if key in used and key not in varying]
+        axes += [Axis(key, (key,), ((self._single(key),),)) for key in single]
+        rank = {key: i for i, key in enumerate(ORDER)}
+        return tuple(sorted(axes, key=lambda a: min(rank.get(k, len(rank)) for k in a.keys)))
+
+    def _single(self, key: str) -> Value:
+        section, _ = section_of(key) or ("", None)
+        value = getattr(getattr(self, section), key)
+        if value is None and key == "seed":
+            return 0
+        if value is None:
+            raise StudyError(
+                f"{self.where}: '{key}' is missing; give axes.{key} a list of values or "
+                f"{section}.{key} a single one"
+            )
+        return value
+
+    def _snapshots(self) -> tuple[float, ...]:
+        given = self.numerics.snapshots
+        if given is None:
+            if (axis := self.axis("horizon")) is not None:
+                raise StudyError(
+                    f"{self.where}: numerics.snapshots is missing; with an axis '{axis.name}' over "
+                    "horizon they must be given"
+                )
+            return (0.0, float(f"{self.problem.horizon:.12g}"))
+        if any(later <= earlier for earlier, later in pairwise(given)):
+            raise StudyError(
+                f"{self.where}: numerics.snapshots = {show(list(given))}: not in ascending order, "
+                "or one occurs twice"
+            )
+        return tuple(float(f"{time:.12g}") for time in given)
+
+    def _check_problems(self) -> None:
+        """Build every distinct problem once, so that a bad one is refused before anything runs."""
+        if self.problem.controls is None and self.axis("controls") is None:
+            raise StudyError(
+                f"{self.where}: missing key 'problem.controls'; allowed: "
+                "{ w = ..., b = ... } or { file = 'controls.npz' }"
+            )
+        axes = [axis for axis in self.axes if _SHARED.intersection(axis.keys)]
+        for values in _positions(axes):
+            self._problem(json.dumps({k: label(v) for k, v in values.items() if k in _SHARED}))
+
+    def _absolute(self, table: dict[str, Any]) -> dict[str, Any]:
+        """Replace relative paths of data files, so that the resolved study works from anywhere."""
+        changed: dict[str, Any] = _map_files(table, lambda file: str(self.folder / file))
+        return changed
+
+    def _hashed(self, value: Any) -> Any:
+        return _map_files(value, lambda f: _digest(self.folder / f))
+
+
+_SHARED = frozenset({"horizon", "time_step", "initial", "controls", "domain"})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: not valid TOML: not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: cannot read the study: {error.strerror}") from None
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    """Put one ``section.key=value`` into a document; the value is TOML, or a bare word."""
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or len(keys) < 2 or not all(keys):
+        raise StudyError(f"-s {override}: not an override; allowed: section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        if not text.strip().replace("-", "").replace("_", "").isalnum():
+            raise StudyError(f"-s {override}: not a TOML value: {error}") from None
+        value = text.strip()
+    table = document
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise StudyError(f"-s {override}: '{key}' is no table of the study")
+    table[keys[-1]] = value
+
+
+def _stand_in(table: Any, varying: set[str], axes: Sequence[Axis], section: str, where: str) -> Any:
+    """Give required keys that are axes their first value, so that the section validates."""
+    if not isinstance(table, Mapping):
+        return table
+    for key in varying.intersection(table):
+        if (found := section_of(key)) and found[0] == section:
+            raise StudyError(f"{where}: '{key}' is both an axis and a key of [{section}]; keep one")
+    first = {
+        key: _plain(value)
+        for axis in axes
+        for key, value in zip(axis.keys, axis.values[0], strict=True)
+        if (found := section_of(key)) and found[0] == section
+    }
+    return {**table, **first}
+
+
+def _positions(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
+    for combination in product(*(axis.values for axis in axes)):
+        yield {
+            key: value
+            for axis, values in zip(axes, combination, strict=True)
+            for key, value in zip(axis.keys, values, strict=True)
+        }
+
+
+def _parsed(key: str, text: Value) -> Value:
+    """Undo :func:`pipeline.axes.label` for one of the shared keys."""
+    if not isinstance(text, str) or key not in ("initial", "controls", "domain") or text == "auto":
+        return text
+    value = json.loads(text)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(value: Value) -> Value:
+    return (
+        value.model_dump(mode="json", exclude_none=True)
+        if hasattr(value, "model_dump")
+        else (list(value) if isinstance(value, tuple) else value)
+    )
+
+
+def _dump(section: settings.Settings, without: set[str]) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude=without, exclude_none=True)
+
+
+def _map_files(value: Any, change: Any) -> Any:
+    """Apply a function to every ``file`` entry of a table, however deep."""
+    if isinstance(value, dict):
+        return {k: change(v) if k == "file" else _map_files(v, change) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_map_files(item, change) for item in value]
+    return value
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def point_count(axes: Sequence[Axis]) -> int:
+    """The number of points of a grid."""
+    return math.prod(len(axis) for axis in axes)
