@@ -27,11 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.verb == "run" and options.cluster == "local" and not options.dry_run:
+        from pipeline import forkserver
+
+        forkserver.start()
     from flows import verbs
     from solvers.errors import MeanfieldError
 
-    parser = _parser()
-    options = parser.parse_args(arguments)
     try:
         return int(getattr(verbs, options.verb)(options))
     except MeanfieldError as error:

@@ -3,17 +3,32 @@
 import contextlib
 import os
 from collections.abc import Iterator
-
-from dask.distributed import Client
+from typing import TYPE_CHECKING
 
 from pipeline.errors import StudyError
 from pipeline.local_cluster import local_client
 
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
 SCHEMES = ("tcp", "tls")
 
 
+def check_cluster(cluster: str) -> None:
+    """See that a kind of cluster is known, without starting anything.
+
+    Raises:
+        StudyError: if not.
+    """
+    if cluster != "local" and cluster.partition("://")[0] not in SCHEMES:
+        raise StudyError(
+            f"--cluster {cluster}: unknown cluster; allowed: local, tcp://host:port, "
+            "tls://host:port"
+        )
+
+
 @contextlib.contextmanager
-def crew_client(cluster: str, workers: int | None) -> Iterator[tuple[Client, int]]:
+def crew_client(cluster: str, workers: int | None) -> Iterator[tuple["Client", int]]:
     """A Dask client, and how many bundles its workers can run at once.
 
     Args:
@@ -23,15 +38,14 @@ def crew_client(cluster: str, workers: int | None) -> Iterator[tuple[Client, int
     Raises:
         StudyError: for another kind of cluster, or a scheduler that does not answer.
     """
+    check_cluster(cluster)
     if cluster == "local":
         count = workers or len(os.sched_getaffinity(0))
         with local_client(count) as client:
             yield client, count
         return
-    if cluster.partition("://")[0] not in SCHEMES:
-        raise StudyError(
-            f"--cluster {cluster}: unknown cluster; allowed: local, tcp://host:port, tls://host:port"
-        )
+    from dask.distributed import Client
+
     try:
         client = Client(cluster, set_as_default=False, timeout="10s")
     except (OSError, ValueError) as error:

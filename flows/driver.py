@@ -6,10 +6,10 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-
-from solvers.warm import warm
 
 from flows.clusters import crew_client
 from flows.server import (
@@ -24,6 +24,7 @@ from pipeline.run import run_stages
 from pipeline.session import RunFolder, Session, Summary, open_session
 from pipeline.store import Store
 from pipeline.study import Study, point_count
+from solvers.warm import warm
 
 
 def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary, Store]:
@@ -36,17 +37,22 @@ def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary,
         StudyError: if the cluster cannot be.
         ServerError: if the Prefect server does not start.
     """
-    session = open_session(study, places)
-    points = ", ".join(f"{point_count(study.step_axes(step))} {step.name}" for step in study.steps)
-    session.monitor.say(f"study {study.name}: {points} points → {places.store}")
     with contextlib.ExitStack() as stack:
+        if options.cluster != "local":  # it may be out of reach, and then nothing is written
+            client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
+        session = open_session(study, places)
+        points = " + ".join(f"{point_count(study.step_axes(s))} {s.name}" for s in study.steps)
+        session.monitor.say(f"study {study.name}: {points} points → {places.store}")
         stack.enter_context(_stopping(session, options.max_time))
         server = None if options.direct else stack.enter_context(_server(places))
-        client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
+        warming = stack.enter_context(ThreadPoolExecutor(1)).submit(warm)
+        if options.cluster == "local":
+            client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
         session.crew = Crew(client, workers, Pace())
-        seconds = warm()
-        session.compile_seconds = seconds
-        session.monitor.say(f"{workers} workers, kernels ready in {seconds:.1f} s")
+        session.compile_seconds = warming.result()
+        session.monitor.say(f"{workers} workers, kernels ready in {session.compile_seconds:.1f} s")
+        # The figure needs it at the end; meanwhile this thread only waits for the workers.
+        threading.Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
         summary = run_stages(session) if options.direct else _run_flow(session, server, options)
     return summary, session.store
 

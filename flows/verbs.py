@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from flows.clusters import check_cluster
 from pipeline.analysis import analyse as analyse_store
 from pipeline.axes import label
 from pipeline.errors import StudyError
@@ -20,7 +21,7 @@ from pipeline.point import recompute
 from pipeline.report import print_counts, print_plan, print_rates, print_run, rate_rows
 from pipeline.session import Summary, run_folder, store_path
 from pipeline.status import Status
-from pipeline.store import check_creatable, open_store, stored_study
+from pipeline.store import check_usable, open_store, stored_study
 from pipeline.study import Study
 from pipeline.validation import nearest
 
@@ -88,7 +89,8 @@ def run(options: Namespace) -> int:
 
     study = Study.load(options.study, options.overrides)
     places = run_folder(study, options.store)
-    check_creatable(places.store)
+    check_usable(places.store, study)
+    check_cluster(options.cluster)
     if options.dry_run:
         return _dry_run(study, places.store, options)
     summary, store = drive(study, places, options)

@@ -33,14 +33,16 @@ def draw_w1(store: Store, path: Path) -> None:
 
     snapshots = store.study.snapshots
     shown = sorted({round(i) for i in np.linspace(0, len(snapshots) - 1, MAX_PANELS)})
-    figure = Figure(figsize=(1.2 + 3.7 * len(shown), 4.2), layout="constrained")
+    width = 1.2 + 3.6 * len(shown)
+    figure = Figure(figsize=(width, 4.2))
+    figure.subplots_adjust(
+        left=1.0 / width, right=1 - 0.2 / width, bottom=0.13, top=0.84, wspace=0.06
+    )
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     distances = read_axis_last(store, "w1", with_cells=False)
     for panel, snapshot in zip(panels, shown, strict=True):
         _draw_panel(panel, store, distances, snapshot)
     panels[0].set_ylabel(r"$W_1(f_t^M, f_t)$, mean and std over seeds")
-    handles, labels = panels[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle(f"{store.study.name}: distance of M particles to the mean-field limit")
     scratch = path.with_name(f"{path.name}.partial")
     figure.savefig(scratch, dpi=150, format="png", metadata={"Software": "meanfield"})
@@ -77,8 +79,10 @@ def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: in
         )
         if math.isfinite(rate):
             panel.plot(particles, prefactor * particles**rate, color=f"C{number}", lw=1)
-    _draw_expected(panel, store, particles)
+    _draw_expected(panel, store, distances[..., snapshot], particles)
+    panel.legend(loc="lower left", fontsize=7)
     panel.set(xscale="log", yscale="log", xlabel="particles M")
+    panel.set_xlim(particles[0] / 1.5, particles[-1] * 1.5)
     panel.set_title(f"t = {store.study.snapshots[snapshot]:g}", fontsize=10)
     panel.grid(visible=True, which="major", alpha=0.3)
     if len(points) > MAX_CURVES:
@@ -93,13 +97,15 @@ def _error_bars(curves: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.array([np.minimum(deviation, 0.9 * mean), deviation])
 
 
-def _draw_expected(panel: "Axes", store: Store, particles: np.ndarray) -> None:
-    """The slope that theory gives, below the curves."""
-    if store.study.axis("sampling") is not None or len(particles) < 2:
+def _draw_expected(
+    panel: "Axes", store: Store, distances: np.ndarray, particles: np.ndarray
+) -> None:
+    """The slope that theory gives, above the curves."""
+    positive = distances[distances > 0]
+    if store.study.axis("sampling") is not None or len(particles) < 2 or not positive.size:
         return
     slope = expected_rate(store.study.numerics.sampling)
-    bottom = panel.get_ylim()[0] if panel.has_data() else 1.0
-    line = (particles / particles[-1]) ** slope * max(bottom, 1e-300)
+    line = 1.5 * positive.max() * (particles / particles[0]) ** slope
     panel.plot(particles, line, "k--", lw=1, label=f"slope {slope:g}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.axes import Axis, Value
 from pipeline.layout import all_arrays, chunk_grid, shard_shape
-from pipeline.shards import Shard, TableBlock, missing_points, read_block, shards_of
+from pipeline.shards import Shard, TableBlock, WholeReader, missing_points, read_block, shards_of
 from pipeline.status import KEEPS_DATA, Status
 from pipeline.steps.base import Step
 from pipeline.store import Store
@@ -76,9 +76,10 @@ def plan_step(store: Store, step: Step, redo: frozenset[int] = frozenset()) -> S
     tables = step.tables_in(store.study.header.steps)
     costs = Costs(store.study, step)
     count = Count()
+    reader = WholeReader(store)
     tasks = []
     for shard in shards_of(store, step):
-        blocks = [read_block(store, step, table, shard, redo) for table in tables]
+        blocks = [read_block(store, step, table, shard, redo, reader) for table in tables]
         missing = missing_points(blocks)
         _tally(store, blocks, missing, count)
         offsets = np.argwhere(missing)

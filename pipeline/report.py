@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.analysis import expected_rate
@@ -44,7 +46,7 @@ def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
                     _number(expected[at]),
                 ]
             )
-    header = [*keys, "t", "rate [95 % CI]", "expected", "prefactor [95 % CI]", "expected (i.i.d.)"]
+    header = [*keys, "t", "rate [95 % CI]", "expected", "prefactor [95 % CI]", "expected"]
     return header, rows
 
 
@@ -100,12 +102,13 @@ def print_table(
     console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
     """A table, whole also where no terminal tells its width."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console.print(table, soft_wrap=True)
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    Console(file=console.file, width=max(console.width, needed)).print(table)
 
 
 def _interval(value: float, low: float, high: float) -> str:
@@ -113,7 +116,7 @@ def _interval(value: float, low: float, high: float) -> str:
         return "–"
     if not math.isfinite(low):
         return f"{value:.4g}"
-    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _number(value: float) -> str:

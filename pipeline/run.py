@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import xarray as xr
-
 from solvers.warm import warm
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from pipeline.provenance import fingerprint, provenance
 from pipeline.steps.base import Step
 from pipeline.store import (
     Store,
-    check_creatable,
+    check_usable,
     create_or_open,
     partial_files,
     remove_partial,
@@ -240,7 +240,7 @@ def open_session(
     Raises:
         StoreError: if the store cannot be used, or belongs to another study.
     """
-    check_creatable(places.store)
+    check_usable(places.store, study)
     leftovers = partial_files(places.store)
     store = create_or_open(places.store, study)
     try:

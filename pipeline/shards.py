@@ -67,8 +67,42 @@ def shards_of(store: Store, step: Step) -> Iterator[Shard]:
     return (Shard(step.name, index) for index in np.ndindex(*grid))
 
 
+class Reader:
+    """Reads regions of a store's arrays; a chunk that cannot be read is no error here."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, path: str, region: Region) -> np.ndarray | None:
+        """A part of an array, or None if one of its chunks is damaged."""
+        try:
+            return np.asarray(self._store.array(path)[region])
+        except (ValueError, RuntimeError, OSError, KeyError):
+            return None
+
+
+class WholeReader(Reader):
+    """Reads each array once, as a whole: many times faster where every shard is looked at."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._known: dict[str, np.ndarray | None] = {}
+
+    def read(self, path: str, region: Region) -> np.ndarray | None:
+        """A part of an array, or None if one of its chunks is damaged."""
+        if path not in self._known:
+            self._known[path] = super().read(path, (slice(None),))
+        whole = self._known[path]
+        return super().read(path, region) if whole is None else whole[region].copy()
+
+
 def read_block(
-    store: Store, step: Step, table: Table, shard: Shard, redo: frozenset[int]
+    store: Store,
+    step: Step,
+    table: Table,
+    shard: Shard,
+    redo: frozenset[int],
+    reader: Reader | None = None,
 ) -> TableBlock:
     """Read a table's part of a shard.
 
@@ -78,20 +112,23 @@ def read_block(
         table: one of its tables.
         shard: which shard.
         redo: statuses whose points are to be computed again.
+        reader: how arrays are read.
     """
+    reader = reader or Reader(store)
     axes = store.table_axes(table)
     region = shard_region(store, step, axes, shard)
     shape = tuple(s.stop - s.start for s in region)
-    status = _read(store, f"{step.name}/{table.status}", region)
+    status = reader.read(f"{step.name}/{table.status}", region)
     if status is None:
         status = np.zeros(shape, dtype=np.int8)
     data = {}
     complete = np.ones(shape, dtype=bool)
+    touched = bool(status.any())  # else there is nothing to read: the status is written last
     for variable in table.variables:
         if variable.field:
-            complete &= _fields_complete(store, step, variable, axes, region, status)
+            complete &= _fields_complete(reader, step, variable, axes, region, status)
             continue
-        values = _read(store, variable_path(step, variable), region)
+        values = reader.read(variable_path(step, variable), region) if touched else None
         if values is None:
             lengths = store.array(variable_path(step, variable)).shape[len(axes) :]
             values = np.full(shape + tuple(lengths), np.nan)
@@ -183,7 +220,7 @@ def _field_place(
 
 
 def _fields_complete(
-    store: Store,
+    reader: Reader,
     step: Step,
     variable: Variable,
     axes: Sequence[Axis],
@@ -196,14 +233,6 @@ def _fields_complete(
             continue
         index = tuple(s.start + i for s, i in zip(region, offset, strict=True))
         path, place = _field_place(step, variable, axes, index)
-        values = _read(store, path, tuple(slice(i, i + 1) for i in place))
+        values = reader.read(path, tuple(slice(i, i + 1) for i in place))
         complete[offset] = values is not None and not np.isnan(values).any()
     return complete
-
-
-def _read(store: Store, path: str, region: Region) -> np.ndarray | None:
-    """A part of an array, or None if one of its chunks is damaged."""
-    try:
-        return np.asarray(store.array(path)[region])
-    except (ValueError, RuntimeError, OSError, KeyError):
-        return None

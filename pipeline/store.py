@@ -194,14 +194,14 @@ def stored_study(path: Path) -> Study:
     return Study(**document, where=str(path))
 
 
-def check_creatable(path: Path) -> None:
-    """See that a store could be made or opened for writing, without writing anything.
+def check_usable(path: Path, study: Study) -> None:
+    """See that a study's store could be made or opened for writing, without writing anything.
 
     Raises:
         StoreError: if not.
     """
     if path.exists():
-        open_root(path, writable=False)
+        _check_identity(path, open_root(path, writable=False), study)
         if not os.access(path, os.W_OK):
             raise StoreError(f"{path}: the store is not writable")
         return

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from solvers.arrays import FloatArray
 from solvers.errors import InputError
@@ -156,6 +155,8 @@ def _gcu_stationary(k: int) -> float:
     """Return the root of 2 sin z + z cos z between (k - 1/2) pi and (k + 1/2) pi."""
     if k == 0:
         return 0.0
+    from scipy.optimize import brentq  # half a second to import, and only gcu needs it
+
     low, high = (k - 0.5) * math.pi, (k + 0.5) * math.pi
     return float(brentq(lambda z: 2.0 * math.sin(z) + z * math.cos(z), low, high, xtol=1e-14))
 

@@ -2,8 +2,8 @@
 
     W1(f_t^M, f_t) <= exp( int_0^t Lip(sigma) |w(s)| ds ) W1(f_0^M, f_0)
 
-The constant of sigma is taken over the range of its argument up to time t, which matters for gcu
-(whose derivative is unbounded) and sharpens the bound for relu, sigmoid and tanh.
+The constant of sigma is the global one where there is one; for gcu, whose derivative is unbounded,
+that over the range of its argument up to time t.
 
 Reference: R. L. Dobrushin, Funct. Anal. Appl. 13 (1979) 115-123.
 """
@@ -45,7 +45,11 @@ def dobrushin_factors(
     if grid[-1] == 0.0:
         return np.ones(grid.size)
     integrals = integral_of_absolute(control_panels(controls, float(grid[-1]), grid), grid)
-    constants = [activation.lipschitz(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    everywhere = activation.lipschitz(-np.inf, np.inf)
+    constants = [
+        everywhere if np.isfinite(everywhere) else activation.lipschitz(float(a), float(b))
+        for a, b in zip(low, high, strict=True)
+    ]
     exponents = np.zeros(grid.size)
     np.multiply(constants, integrals, out=exponents, where=integrals > 0.0)
     with np.errstate(over="ignore"):

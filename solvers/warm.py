@@ -1,13 +1,17 @@
 """Compiling every kernel, or loading it from the cache, before work begins.
 
-Numba's cache is not safe against several processes that compile the same kernel at once, so one
-process per host calls :func:`warm` first.
+Numba's cache is not safe against several processes that compile the same kernel at once (numba
+issue 4807), so the processes of a host take turns here: the first compiles, the others load.
 """
 
+import contextlib
+import fcntl
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
+from solvers import CACHE_DIRECTORY
 from solvers.activations import ACTIVATIONS
 from solvers.characteristics import characteristics
 from solvers.controls import Controls
@@ -20,6 +24,22 @@ from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
 def warm() -> float:
     """Run every kernel on tiny inputs of the types used in production; return the seconds."""
     began = time.perf_counter()
+    with _turn():
+        _run_every_kernel()
+    return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def _turn() -> Iterator[None]:
+    """Hold a lock of this cache; without one where the file system has none."""
+    CACHE_DIRECTORY.mkdir(parents=True, exist_ok=True)
+    with (CACHE_DIRECTORY / "warm.lock").open("w") as lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run_every_kernel() -> None:
     controls = Controls.of(1.0, "t")
     times = np.array([0.0, 0.01])
     sigma = ACTIVATIONS["tanh"]
@@ -29,4 +49,3 @@ def warm() -> float:
     characteristics([0.0, 1.0], sigma, controls, times)
     solution = solve_transport(Uniform(0.0, 1.0), sigma, controls, (-1.0, 2.0), 60, times, [1])
     w1(PointMasses([0.0, 1.0]), PiecewiseLinearCdf(solution.edges, solution.density[0]))
-    return time.perf_counter() - began

@@ -153,7 +153,9 @@ def test_missing_file(tmp_path: Path) -> None:
         ("", "data.csv"),
     ],
 )
-def test_bad_data_file(tiny: dict[str, Any], write: Any, tmp_path: Path, text: str, said: str) -> None:
+def test_bad_data_file(
+    tiny: dict[str, Any], write: Any, tmp_path: Path, text: str, said: str
+) -> None:
     (tmp_path / "data.csv").write_text(text)
     spec = {"kind": "samples", "file": "data.csv", "column": "x"}
     with pytest.raises(MeanfieldError) as caught:
@@ -275,7 +277,9 @@ def test_resolved_study_round_trips(
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 PATHS = [
