@@ -14,6 +14,7 @@ from types import FrameType
 from flows.clusters import crew_client
 from flows.server import (
     EphemeralServer,
+    check_server,
     driver_identity,
     mark_crashed,
     prefect_settings,
@@ -35,8 +36,12 @@ def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary,
     Raises:
         StoreError: if the store cannot be used.
         StudyError: if the cluster cannot be.
-        ServerError: if the Prefect server does not start.
+        ServerError: if the Prefect server does not start, or the user's does not answer.
     """
+    url = None if options.direct else user_api_url()
+    if url:
+        prefect_settings(url)
+        check_server(url)
     with contextlib.ExitStack() as stack:
         if options.cluster != "local":  # it may be out of reach, and then nothing is written
             client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
@@ -44,7 +49,10 @@ def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary,
         points = " + ".join(f"{point_count(study.step_axes(s))} {s.name}" for s in study.steps)
         session.monitor.say(f"study {study.name}: {points} points → {places.store}")
         stack.enter_context(_stopping(session, options.max_time))
-        server = None if options.direct else stack.enter_context(_server(places))
+        server = None
+        if not (options.direct or url):
+            log = places.logs / "prefect-server.log"
+            server = stack.enter_context(EphemeralServer.start(_home(), log))
         warming = stack.enter_context(ThreadPoolExecutor(1)).submit(warm)
         if options.cluster == "local":
             client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
@@ -57,23 +65,13 @@ def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary,
     return summary, session.store
 
 
-@contextlib.contextmanager
-def _server(places: RunFolder) -> Iterator[EphemeralServer | None]:
-    """Our own Prefect server, unless the user has one."""
-    if user_api_url():
-        yield None
-        return
-    with EphemeralServer.start(_home(), places.logs / "prefect-server.log") as server:
-        yield server
-
-
 def _home() -> Path:
     return Path("runs") / ".prefect"
 
 
 def _run_flow(session: Session, server: EphemeralServer | None, options: Namespace) -> Summary:
-    url = server.url if server else user_api_url()
-    prefect_settings(url or "", home=_home() if server else None)
+    if server:
+        prefect_settings(server.url, home=_home())
     from flows import sweep
 
     if server:

@@ -87,13 +87,9 @@ class EphemeralServer:
     Create it with `start`. It can be used as a context manager, which stops it at the end.
 
     Attributes:
-    ----------
-    url
-        Address of the API, known from the start; it answers once `wait` has returned.
-    log
-        File that holds everything the server writes.
-    pid
-        Process id of the server.
+        url: Address of the API, known from the start; it answers once `wait` has returned.
+        log: File that holds everything the server writes.
+        pid: Process id of the server.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], leash: int, url: str, log: Path) -> None:
@@ -109,18 +105,13 @@ class EphemeralServer:
     def start(cls, home: Path, log: Path) -> Self:
         """Start the server and return at once.
 
-        Parameters
-        ----------
-        home
-            Prefect's home, created if need be; the database lies there. Several drivers on one
-            machine may share it.
-        log
-            File to which the server's output is appended.
+        Args:
+            home: Prefect's home, created if need be; the database lies there. Several drivers on
+                one machine may share it.
+            log: File to which the server's output is appended.
 
         Raises:
-        ------
-        ServerError
-            The folders cannot be written or the process cannot be started.
+            ServerError: The folders cannot be written or the process cannot be started.
         """
         home, log = home.absolute(), log.absolute()
         reader, leash = os.pipe()  # neither end is inherited by programs started later
@@ -143,9 +134,7 @@ class EphemeralServer:
         """Block until the server is healthy and return the address of its API.
 
         Raises:
-        ------
-        ServerError
-            The server ended, or was not healthy in time; it is stopped then.
+            ServerError: The server ended, or was not healthy in time; it is stopped then.
         """
         deadline = time.monotonic() + timeout
         while not self._healthy():
@@ -264,12 +253,10 @@ def prefect_settings(url: str, home: Path | None = None) -> dict[str, str]:
     Must run before the first ``import prefect``, which reads the environment once; where Prefect is
     imported already, its settings are read anew.
 
-    Parameters
-    ----------
-    url
-        Address of the API to use.
-    home
-        Prefect's home when the server is ours; None leaves the user's home, profile and key alone.
+    Args:
+        url: Address of the API to use.
+        home: Prefect's home when the server is ours; None leaves the user's home, profile and key
+            alone.
     """
     settings = _QUIET | {"PREFECT_API_URL": url, "PREFECT_SERVER_EPHEMERAL_ENABLED": "false"}
     if home is not None:
@@ -286,6 +273,26 @@ def prefect_settings(url: str, home: Path | None = None) -> dict[str, str]:
 
         refresh_global_settings_context()
     return settings
+
+
+def check_server(url: str) -> None:
+    """See that the user's Prefect server answers.
+
+    Call it after `prefect_settings`.
+
+    Raises:
+        ServerError: if it does not.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True, httpx_settings={"timeout": 10.0}) as client:
+        problem = client.api_healthcheck()
+    if problem is not None:
+        reason = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise ServerError(
+            f"PREFECT_API_URL = {url}: no Prefect server answers there ({reason[0]}); start it, "
+            "unset the variable, or run with --direct"
+        )
 
 
 def _past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
@@ -342,9 +349,7 @@ def mark_crashed(flow: str = "sweep") -> list[str]:
     without a parameter `driver` (`driver_identity`), or of another host, are left alone.
 
     Returns:
-    -------
-    list of str
-        Names of the flow runs that were marked.
+        list of str: Names of the flow runs that were marked.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas import filters

@@ -37,8 +37,14 @@ def meanfield(*arguments: str, cwd: Path, **kwargs: Any) -> subprocess.Completed
     environment = os.environ | kwargs.pop("env", {})
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False, **kwargs,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        **kwargs,
+    )
 
 
 @pytest.fixture

@@ -313,7 +313,9 @@ def test_mutations_never_give_a_traceback(tiny: dict[str, Any], path: str, value
         return  # TOML cannot say it
     file = Path("mutant.toml")
     file.write_text(text)
+    message = ""
     try:
         Study.load(file)
     except MeanfieldError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert "\n" not in message
