@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.verb == "run" and options.cluster == "local" and not options.dry_run:
+    computes = options.verb == "retry" or (options.verb == "run" and not options.dry_run)
+    if computes and options.cluster == "local":
         from pipeline import forkserver
 
         forkserver.start()
@@ -93,11 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="compute what is missing, analyse, and report")
     _add_study(run)
     run.add_argument("--store", help="path of the store (default: runs/<name>/data.zarr)")
-    run.add_argument("--cluster", default="local", help="local, tcp://host:port or tls://host:port")
-    run.add_argument("--workers", type=_positive, help="local workers (default: one per core)")
     run.add_argument("--dry-run", action="store_true", help="say what would be computed")
-    run.add_argument("--max-time", type=_duration, help="stop cleanly after 90s, 30m, 2h …")
-    run.add_argument("--direct", action="store_true", help="without Prefect")
+    _add_running(run)
     _add_json(run)
 
     status = verbs.add_parser("status", help="how far a store is")
@@ -107,6 +105,22 @@ def _parser() -> argparse.ArgumentParser:
     analyse = verbs.add_parser("analyse", help="compute the rates of a store anew")
     analyse.add_argument("store")
     _add_json(analyse)
+
+    verify = verbs.add_parser("verify", help="look at every chunk of a store for damage")
+    verify.add_argument("store")
+    _add_json(verify)
+
+    retry = verbs.add_parser("retry", help="compute failed points of a store again")
+    retry.add_argument("store")
+    which = retry.add_mutually_exclusive_group()
+    which.add_argument(
+        "--failed",
+        action="store_true",
+        help="timeouts, lack of memory, errors, and what waits for them (the default)",
+    )
+    which.add_argument("--all", action="store_true", help="every failure")
+    _add_running(retry)
+    _add_json(retry)
 
     point = verbs.add_parser("point", help="recompute one point, and compare with the store")
     point.add_argument("store")
@@ -127,6 +141,14 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         metavar="section.key=value",
         help="replace a setting of the study; may be repeated",
     )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    cluster = "local, tcp://host:port or tls://host:port"
+    parser.add_argument("--cluster", default="local", help=cluster)
+    parser.add_argument("--workers", type=_positive, help="local workers (default: one per core)")
+    parser.add_argument("--max-time", type=_duration, help="stop cleanly after 90s, 30m, 2h …")
+    parser.add_argument("--direct", action="store_true", help="without Prefect")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

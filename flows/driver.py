@@ -28,10 +28,23 @@ from pipeline.study import Study, point_count
 from solvers.warm import warm
 
 
-def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary, Store]:
+def drive(
+    study: Study,
+    places: RunFolder,
+    options: Namespace,
+    source: str,
+    redo: frozenset[int] = frozenset(),
+) -> tuple[Summary, Store]:
     """Run a study to its end, or to a clean stop.
 
     The server takes some seconds to start; meanwhile the workers start and the kernels compile.
+
+    Args:
+        study: the study.
+        places: its folder and store.
+        options: of the command line: cluster, workers, direct, max_time.
+        source: what the flow run shows as its study.
+        redo: statuses whose points are computed again.
 
     Raises:
         StoreError: if the store cannot be used.
@@ -45,7 +58,7 @@ def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary,
     with contextlib.ExitStack() as stack:
         if options.cluster != "local":  # it may be out of reach, and then nothing is written
             client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
-        session = open_session(study, places)
+        session = stack.enter_context(open_session(study, places, redo=redo))
         points = " + ".join(f"{point_count(study.step_axes(s))} {s.name}" for s in study.steps)
         session.monitor.say(f"study {study.name}: {points} points → {places.store}")
         stack.enter_context(_stopping(session, options.max_time))
@@ -61,7 +74,9 @@ def drive(study: Study, places: RunFolder, options: Namespace) -> tuple[Summary,
         session.monitor.say(f"{workers} workers, kernels ready in {session.compile_seconds:.1f} s")
         # The figure needs it at the end; meanwhile this thread only waits for the workers.
         threading.Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
-        summary = run_stages(session) if options.direct else _run_flow(session, server, options)
+        summary = (
+            run_stages(session) if options.direct else _run_flow(session, server, options, source)
+        )
     return summary, session.store
 
 
@@ -69,7 +84,9 @@ def _home() -> Path:
     return Path("runs") / ".prefect"
 
 
-def _run_flow(session: Session, server: EphemeralServer | None, options: Namespace) -> Summary:
+def _run_flow(
+    session: Session, server: EphemeralServer | None, options: Namespace, source: str
+) -> Summary:
     if server:
         prefect_settings(server.url, home=_home())
     from flows import sweep
@@ -82,9 +99,9 @@ def _run_flow(session: Session, server: EphemeralServer | None, options: Namespa
     sweep.prepared.set(session)
     sweep.finished.set(summaries)
     sweep.sweep(
-        study=str(options.study),
+        study=source,
         store=str(session.places.store),
-        overrides=list(options.overrides),
+        overrides=list(getattr(options, "overrides", [])),
         cluster=options.cluster,
         workers=session.crew.workers,
         driver=driver_identity(),

@@ -61,8 +61,11 @@ def sweep(
     loaded = Study.load(study, overrides)
     places = run_folder(loaded, store)
     warm()
-    with crew_client(cluster, workers) as (client, count):
-        return _run(open_session(loaded, places, client, count))
+    with (
+        crew_client(cluster, workers) as (client, count),
+        open_session(loaded, places, client, count) as session,
+    ):
+        return _run(session)
 
 
 def _run(session: Session) -> dict[str, object] | State[None]:

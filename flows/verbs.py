@@ -19,11 +19,13 @@ from pipeline.figure import draw_w1
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
 from pipeline.report import print_counts, print_plan, print_rates, print_run, rate_rows
-from pipeline.session import Summary, run_folder, store_path
+from pipeline.root import root_is_readable
+from pipeline.session import RunFolder, Summary, run_folder, store_path
 from pipeline.status import Status
-from pipeline.store import check_usable, open_store, stored_study
+from pipeline.store import Store, check_usable, open_store, stored_study
 from pipeline.study import Study
 from pipeline.validation import nearest
+from pipeline.verify import verify as verify_store
 
 
 def init(options: Namespace) -> int:
@@ -93,7 +95,28 @@ def run(options: Namespace) -> int:
     check_cluster(options.cluster)
     if options.dry_run:
         return _dry_run(study, places.store, options)
-    summary, store = drive(study, places, options)
+    return _end(*drive(study, places, options, options.study), places, options)
+
+
+def retry(options: Namespace) -> int:
+    """Compute failed points again: those of codes 6 to 9, or all."""
+    from flows.driver import drive
+
+    path = store_path(options.store)
+    study = stored_study(path)
+    check_usable(path, study)
+    check_cluster(options.cluster)
+    failures = [status for status in Status if status not in (Status.PENDING, Status.DONE)]
+    redo = frozenset(int(s) for s in failures if options.all or s >= Status.TIMEOUT)
+    beside = path.parent
+    folder = beside if (beside / "study.toml").is_file() else run_folder(study).folder
+    places = RunFolder(folder, path)
+    return _end(*drive(study, places, options, str(path), redo), places, options)
+
+
+def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) -> int:
+    """Report a run and say how to go on where it is not complete."""
+    summary.verb = options.verb
     if options.json:
         _print_json(summary.as_json())
     else:
@@ -102,6 +125,31 @@ def run(options: Namespace) -> int:
     if summary.exit:
         print(f"meanfield: {_how_to_go_on(summary)}", file=sys.stderr)
     return summary.exit
+
+
+def verify(options: Namespace) -> int:
+    """Look at every chunk of a store."""
+    path = store_path(options.store)
+    damages = verify_store(path)
+    study = stored_study(path)
+    counts = {}
+    if root_is_readable(path):
+        store = open_store(path, study)
+        counts = {step.name: plan_step(store, step).count for step in study.steps}
+    summary = _summary("verify", path, study, counts)
+    exit_status = 1 if damages else summary.exit
+    if options.json:
+        found = [
+            {"path": d.path, "chunk": d.chunk and list(d.chunk), "problem": d.problem}
+            for d in damages
+        ]
+        _print_json(summary.as_json() | {"damaged": found, "exit": exit_status})
+        return exit_status
+    for damage in damages:
+        print(damage)
+    print_counts(Console(), summary.points)
+    print(f"{len(damages)} damaged; `run` mends them" if damages else "no damage")
+    return exit_status
 
 
 def _dry_run(study: Study, path: Path, options: Namespace) -> int:

@@ -52,6 +52,8 @@ def draw_w1(store: Store, path: Path) -> None:
 def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: int) -> None:
     axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
     particles = _numbers(store)
+    panel.set_xscale("log")
+    panel.set_xlim(particles[0] / 1.5, particles[-1] * 1.5)
     points = np.argwhere(store.wanted(axes))
     for number, index in enumerate(map(tuple, points[:MAX_CURVES].tolist())):
         curves = distances[index][..., snapshot]
@@ -80,9 +82,9 @@ def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: in
         if math.isfinite(rate):
             panel.plot(particles, prefactor * particles**rate, color=f"C{number}", lw=1)
     _draw_expected(panel, store, distances[..., snapshot], particles)
-    panel.legend(loc="lower left", fontsize=7)
-    panel.set(xscale="log", yscale="log", xlabel="particles M")
-    panel.set_xlim(particles[0] / 1.5, particles[-1] * 1.5)
+    if panel.has_data():
+        panel.legend(loc="lower left", fontsize=7)
+    panel.set(yscale="log", xlabel="particles M")
     panel.set_title(f"t = {store.study.snapshots[snapshot]:g}", fontsize=10)
     panel.grid(visible=True, which="major", alpha=0.3)
     if len(points) > MAX_CURVES:

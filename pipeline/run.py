@@ -20,10 +20,14 @@ def run_study(study: Study, store: str | Path | None = None, workers: int = 1) -
     places = run_folder(study, store)
     warm()
     if workers == 1:
-        run_stages(open_session(study, places, None, 1))
+        with open_session(study, places) as session:
+            run_stages(session)
     else:
-        with local_client(workers) as client:
-            run_stages(open_session(study, places, client, workers))
+        with (
+            local_client(workers) as client,
+            open_session(study, places, client, workers) as session,
+        ):
+            run_stages(session)
     return xr.open_datatree(places.store, engine="zarr")
 
 

@@ -23,6 +23,7 @@ from pipeline.compute import RunSpec
 from pipeline.errors import StoreError, StudyError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
 from pipeline.figure import draw_w1
+from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor
 from pipeline.plan import Count, StepPlan, Task, plan_step
 from pipeline.provenance import fingerprint, provenance
@@ -30,7 +31,8 @@ from pipeline.steps.base import Step
 from pipeline.store import (
     Store,
     check_usable,
-    create_or_open,
+    create,
+    open_and_grow,
     partial_files,
     remove_partial,
 )
@@ -226,6 +228,7 @@ def batches(plan: StepPlan) -> list[tuple[Task, ...]]:
     return [plan.tasks[a:b] for a, b in pairwise(ends)]
 
 
+@contextlib.contextmanager
 def open_session(
     study: Study,
     places: RunFolder,
@@ -234,23 +237,27 @@ def open_session(
     *,
     redo: frozenset[int] = frozenset(),
     stream: TextIO | None = None,
-) -> Session:
+) -> Iterator[Session]:
     """Make or open the store and the run folder; without a client this process computes.
+
+    As long as the session lasts, other drivers see that this one is at work.
 
     Raises:
         StoreError: if the store cannot be used, or belongs to another study.
     """
     check_usable(places.store, study)
     leftovers = partial_files(places.store)
-    store = create_or_open(places.store, study)
+    create(places.store, study)
     try:
         places.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(places.folder / "study.toml", study.toml())
     except OSError as error:
         raise StoreError(f"{places.folder}: cannot write there: {error.strerror}") from None
-    monitor = Monitor(places.logs, places.store, stream)
-    crew = Crew(client, workers, Pace())
-    return Session(study, places, store, crew, monitor, redo, leftovers)
+    with heartbeat(places.store):
+        store = open_and_grow(places.store, study)
+        monitor = Monitor(places.logs, places.store, stream)
+        crew = Crew(client, workers, Pace())
+        yield Session(study, places, store, crew, monitor, redo, leftovers)
 
 
 def write_atomically(path: Path, text: str) -> None:

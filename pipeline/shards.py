@@ -175,7 +175,7 @@ def write_fields(
     index = block.index(offset)
     for variable in block.table.variables:
         if variable.field and variable.name in outputs:
-            path, place = _field_place(step, variable, block.axes, index)
+            path, place = field_place(step, variable, block.axes, index)
             store.array(path)[place] = outputs[variable.name]
 
 
@@ -204,13 +204,14 @@ def read_field(store: Store, step: Step, name: str, index: tuple[int, ...]) -> n
     """
     table = step.tables[0]
     variable = next(v for v in table.variables if v.name == name)
-    path, place = _field_place(step, variable, store.table_axes(table), index)
+    path, place = field_place(step, variable, store.table_axes(table), index)
     return np.asarray(store.array(path)[place])
 
 
-def _field_place(
+def field_place(
     step: Step, variable: Variable, axes: Sequence[Axis], index: Sequence[int]
 ) -> tuple[str, tuple[int, ...]]:
+    """The array of a field and the position in it of a point of its table."""
     cells_axis = next(axis for axis in axes if "cells" in axis.keys)
     position = index[axes.index(cells_axis)]
     cells = cells_axis.labels("cells")[position]
@@ -232,7 +233,7 @@ def _fields_complete(
         if status[offset] not in KEEPS_DATA:
             continue
         index = tuple(s.start + i for s, i in zip(region, offset, strict=True))
-        path, place = _field_place(step, variable, axes, index)
+        path, place = field_place(step, variable, axes, index)
         values = reader.read(path, tuple(slice(i, i + 1) for i in place))
         complete[offset] = values is not None and not np.isnan(values).any()
     return complete

@@ -9,27 +9,37 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.errors import ZarrUserWarning
 
 from pipeline.axes import Axis, Value, label
 from pipeline.errors import StoreError
-from pipeline.layout import ArraySpec, all_arrays, fixed_domain, shard_shape, table_axes
+from pipeline.heartbeat import other_drivers
+from pipeline.layout import ArraySpec, all_arrays, shard_shape, table_axes
+from pipeline.root import (
+    FORMAT,
+    Document,
+    commit_root,
+    damaged_nodes,
+    is_intact,
+    read_root,
+    restore_nodes,
+    write_root,
+)
 from pipeline.steps.base import Step, Table
 from pipeline.study import Study
 from pipeline.validation import show
 
-FORMAT = 1
 FILLS: dict[str, Any] = {"f8": np.nan, "i8": 0, "i1": 0, "str": ""}
 
 # An all-NaN or all-zero chunk must be on disk too: a missing chunk means damage or "not computed".
@@ -121,21 +131,29 @@ class Store:
         return _grid_hash(self.axes)
 
 
-def create_or_open(path: Path, study: Study) -> Store:
-    """The store of a study: made if there is none, grown if the study has new values.
+def create(path: Path, study: Study) -> None:
+    """Make a study's store if there is none.
 
     Raises:
-        StoreError: if the path holds something else, cannot be written, or is of another study.
+        StoreError: if it cannot be written.
     """
     if not path.exists():
         _create(path, study)
-    root = open_root(path, writable=True)
-    _check_identity(path, root, study)
-    store = _opened(path, study, root)
+
+
+def open_and_grow(path: Path, study: Study) -> Store:
+    """The store of a study for writing: mended where damaged, grown where the study has new values.
+
+    Raises:
+        StoreError: if it belongs to another study, cannot be written, or another driver is at work
+            on the grid as it is.
+    """
+    _check_identity(path, read_root(path), study)
+    store = _opened(path, study, open_root(path, mend=True))
     missing = _missing_values(store)
     if missing:
         _grow(store, missing)
-        store = _opened(path, study, open_root(path, writable=True))
+        store = _opened(path, study, open_root(path, mend=True))
     return store
 
 
@@ -145,9 +163,8 @@ def open_store(path: Path, study: Study) -> Store:
     Raises:
         StoreError: if it is none, belongs to another study, or lacks values of this one.
     """
-    root = open_root(path, writable=os.access(path, os.W_OK))
-    _check_identity(path, root, study)
-    store = _opened(path, study, root)
+    _check_identity(path, read_root(path), study)
+    store = _opened(path, study, open_root(path))
     if missing := _missing_values(store):
         name, values = next(iter(missing.items()))
         raise StoreError(
@@ -156,41 +173,34 @@ def open_store(path: Path, study: Study) -> Store:
     return store
 
 
-def open_root(path: Path, writable: bool) -> zarr.Group:
+def open_root(path: Path, *, mend: bool = False) -> zarr.Group:
     """The root group of a store of ours.
 
+    Args:
+        path: the store.
+        mend: whether to restore damaged metadata and coordinates.
+
     Raises:
-        StoreError: if there is no store of a known format.
+        StoreError: if there is no store of a known format, or it cannot be mended.
     """
-    if not path.exists():
-        raise StoreError(f"{path}: no store there")
-    if not path.is_dir() or not (path / "zarr.json").is_file():
-        raise StoreError(f"{path}: not a store of meanfield; give another path")
-    mode: Literal["r", "r+"] = "r+" if writable else "r"
+    document = read_root(path)
     try:
-        root = zarr.open_group(path, mode=mode)
-        if root.metadata.consolidated_metadata is None and writable:
-            _consolidate(path)  # a driver died while it grew the store, at the very last write
-            root = zarr.open_group(path, mode=mode)
-        attributes = root.attrs.asdict()
+        if mend:
+            if not is_intact(path):
+                write_root(path, document)
+            restore_nodes(path, document, damaged_nodes(path, document))
+        writable = os.access(path, os.W_OK)
+        root = zarr.open_group(path, mode="r+" if writable else "r", use_consolidated=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: the store's root metadata cannot be read: {error}") from None
-    if "format" not in attributes or "identity" not in attributes:
-        raise StoreError(f"{path}: a Zarr hierarchy, but not a store of meanfield")
-    if attributes["format"] != FORMAT:
-        raise StoreError(
-            f"{path}: the store has format {attributes['format']}; this version reads {FORMAT}"
-        )
+        raise StoreError(f"{path}: the store is damaged; `run` mends it ({error})") from None
+    if mend:
+        _mend_coordinates(path, root)
     return root
 
 
 def stored_study(path: Path) -> Study:
     """The study that a store was made for, as the store itself knows it."""
-    root = open_root(path, writable=False)
-    try:
-        document = json.loads(root.attrs["study"])  # type: ignore[arg-type]
-    except (KeyError, ValueError) as error:
-        raise StoreError(f"{path}: the store does not hold its study: {error}") from None
+    document = json.loads(read_root(path)["attributes"]["study"])
     return Study(**document, where=str(path))
 
 
@@ -201,7 +211,7 @@ def check_usable(path: Path, study: Study) -> None:
         StoreError: if not.
     """
     if path.exists():
-        _check_identity(path, open_root(path, writable=False), study)
+        _check_identity(path, read_root(path), study)
         if not os.access(path, os.W_OK):
             raise StoreError(f"{path}: the store is not writable")
         return
@@ -240,17 +250,17 @@ def _create(path: Path, study: Study) -> None:
         for spec in all_arrays(study, axes, shards):
             _make_array(root, spec)
         _write_coordinates(root, study, axes, shards)
-        root.attrs.update(
-            {
-                "format": FORMAT,
-                "title": study.name,
-                "identity": study.identity,
-                "identity_hash": study.identity_hash,
-                "shards": shards,
-                **_growing_attributes(study, axes),
-            }
-        )
-        _consolidate(scratch)
+        attributes = {
+            "format": FORMAT,
+            "title": study.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "identity": study.identity,
+            "identity_hash": study.identity_hash,
+            "shards": shards,
+            **_growing_attributes(study, axes),
+        }
+        commit_root(scratch, attributes, [s.path for s in all_arrays(study, axes, shards)])
         _move_into_place(scratch, path)
     except OSError as error:
         raise StoreError(f"{path}: cannot make the store: {error.strerror or error}") from None
@@ -269,7 +279,7 @@ def _move_into_place(scratch: Path, path: Path) -> None:
 def _growing_attributes(study: Study, axes: Mapping[str, Axis]) -> dict[str, Any]:
     return {
         "study": json.dumps(study.document()),
-        "axes": {axis.name: list(axis.keys) for axis in axes.values()},
+        "axes": {a.name: {key: a.labels(key) for key in a.keys} for a in axes.values()},
         "grid": _grid_hash(axes),
     }
 
@@ -296,9 +306,7 @@ def _write_coordinates(
     for spec in all_arrays(study, dict(axes), dict(shards)):
         name = spec.path.rpartition("/")[2]
         if name == "x":
-            low, high = fixed_domain(study) or (np.nan, np.nan)
-            faces = np.linspace(low, high, spec.shape[0] + 1)
-            _array(root, spec.path)[:] = (faces[1:] + faces[:-1]) / 2
+            _array(root, spec.path)[:] = cell_centres(study.problem.domain, spec.shape[0])
         elif name in columns and len(spec.dims) == 1:
             dtype = object if spec.dtype == "str" else spec.dtype
             _array(root, spec.path)[:] = np.array(columns[name], dtype=dtype)
@@ -308,33 +316,59 @@ def _array(root: zarr.Group, path: str) -> Any:
     return root[path]
 
 
-def _consolidate(path: Path) -> None:
-    with warnings.catch_warnings():
-        # Zarr v3 has no specification of consolidated metadata yet; every reader copes.
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(path)
-
-
 def _opened(path: Path, study: Study, root: zarr.Group) -> Store:
     attributes: dict[str, Any] = root.attrs.asdict()
-    names: dict[str, list[str]] = attributes["axes"]
-    axes = {}
-    for axis in study.axes:
-        group = next(s.name for s in study.steps if axis in study.step_axes(s))
-        columns = [_read_labels(path, root, f"{group}/{key}") for key in names[axis.name]]
-        axes[axis.name] = Axis(axis.name, axis.keys, tuple(zip(*columns, strict=True)))
+    axes = {
+        axis.name: Axis(
+            axis.name,
+            axis.keys,
+            tuple(zip(*(attributes["axes"][axis.name][key] for key in axis.keys), strict=True)),
+        )
+        for axis in study.axes
+    }
     return Store(path, study, root, axes, attributes["shards"])
 
 
-def _read_labels(path: Path, root: zarr.Group, name: str) -> list[Value]:
+def damaged_coordinates(root: zarr.Group) -> dict[str, np.ndarray]:
+    """Coordinates that are unreadable or not what the root says, with what they should be."""
+    attributes: dict[str, Any] = root.attrs.asdict()
+    labels = {key: v for axis in attributes["axes"].values() for key, v in axis.items()}
+    document = json.loads(attributes["study"])
+    labels["snapshot"] = document["numerics"]["snapshots"]
+    damaged = {}
+    for path, array in _coordinate_arrays(root):
+        name = path.rpartition("/")[2]
+        if name == "x":
+            expected = cell_centres(document["problem"]["domain"], array.shape[0])
+        else:
+            expected = np.array(labels[name], dtype=object if array.dtype.kind == "T" else None)
+        try:
+            found = np.asarray(array[:])
+            same = found.shape == expected.shape and bool((found == expected).all())
+        except (ValueError, OSError, RuntimeError):
+            same = False
+        if not same:
+            damaged[path] = expected
+    return damaged
+
+
+def _coordinate_arrays(root: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
+    """All one-dimensional arrays that are named like an axis, a snapshot time or x."""
+    attributes: dict[str, Any] = root.attrs.asdict()
+    names = {key for axis in attributes["axes"].values() for key in axis} | {"snapshot", "x"}
+    return [
+        (path, node)
+        for path, node in root.members(max_depth=None)
+        if isinstance(node, zarr.Array) and path.rpartition("/")[2] in names
+    ]
+
+
+def _mend_coordinates(path: Path, root: zarr.Group) -> None:
     try:
-        return [_python(value) for value in _array(root, name)[:]]
-    except (ValueError, OSError, KeyError) as error:
-        raise StoreError(f"{path}: the coordinate {name} is damaged: {error}") from None
-
-
-def _python(value: Any) -> Value:
-    return value.item() if isinstance(value, np.generic) else str(value)
+        for name, values in damaged_coordinates(root).items():
+            _array(root, name)[:] = values
+    except OSError as error:
+        raise StoreError(f"{path}: cannot mend a coordinate: {error.strerror or error}") from None
 
 
 def _labels(axis: Axis) -> list[tuple[Value, ...]]:
@@ -356,7 +390,16 @@ def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
 
     Arrays first, then coordinates, then the root: until the root is rewritten every reader sees
     the old grid, and a crash in between costs nothing.
+
+    Raises:
+        StoreError: if another driver is at work, or the disk refuses.
     """
+    if others := other_drivers(store.path):
+        name, values = next(iter(missing.items()))
+        raise StoreError(
+            f"{store.path}: cannot grow by {name} = {show(values[0])} while another run works on "
+            f"the store: {', '.join(others)}; wait for it, or run without the new values"
+        )
     axes = {
         name: Axis(name, axis.keys, axis.values + tuple(missing.get(name, [])))
         for name, axis in store.axes.items()
@@ -369,8 +412,9 @@ def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
             else:
                 _make_array(plain, spec)
         _write_coordinates(plain, store.study, axes, store.shards)
-        plain.attrs.update(_growing_attributes(store.study, axes))
-        _consolidate(store.path)
+        attributes = {**store.root.attrs.asdict(), **_growing_attributes(store.study, axes)}
+        arrays = [spec.path for spec in all_arrays(store.study, axes, _shards(store))]
+        commit_root(store.path, attributes, arrays)
     except OSError as error:
         raise StoreError(f"{store.path}: cannot grow: {error.strerror or error}") from None
 
@@ -384,8 +428,15 @@ def _grid_hash(axes: Mapping[str, Axis]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_identity(path: Path, root: zarr.Group, study: Study) -> None:
-    stored: dict[str, Any] = root.attrs["identity"]  # type: ignore[assignment]
+def cell_centres(domain: Any, cells: int) -> np.ndarray:
+    """The coordinate x on a fixed domain."""
+    low, high = domain
+    faces = np.linspace(float(low), float(high), cells + 1)
+    return np.asarray((faces[1:] + faces[:-1]) / 2)
+
+
+def _check_identity(path: Path, root: Document, study: Study) -> None:
+    stored: dict[str, Any] = root["attributes"]["identity"]
     ours = json.loads(json.dumps(study.identity))
     for key in sorted(set(stored) | set(ours)):
         if stored.get(key) != ours.get(key):

@@ -90,7 +90,8 @@ def test_rate_and_prefactor_of_independent_samples(tiny: dict[str, Any], kind: s
         "seed": {"count": 64},
     }
     study = Study(**document)
-    run_stages(open_session(study, run_folder(study), stream=io.StringIO()))
+    with open_session(study, run_folder(study), stream=io.StringIO()) as session:
+        run_stages(session)
     tree = xr.open_datatree("runs/tiny/data.zarr")
     w1 = tree["particles"]["w1"].sel(activation="tanh")
     for snapshot in study.snapshots:
@@ -112,7 +113,8 @@ def test_midpoint_quantiles_converge_with_rate_one(tiny: dict[str, Any]) -> None
     tiny["numerics"]["sampling"] = "quantile"
     tiny["axes"]["seed"] = [0]
     study = Study(**tiny)
-    run_stages(open_session(study, run_folder(study), stream=io.StringIO()))
+    with open_session(study, run_folder(study), stream=io.StringIO()) as session:
+        run_stages(session)
     tree = xr.open_datatree("runs/tiny/data.zarr")
     initial = tree["particles"]["w1_initial"]
     assert np.allclose(initial * initial["particles"], 0.25, rtol=1e-9)  # |supp| / 4

@@ -1,5 +1,6 @@
 """Whole runs in this process and on Dask: what is stored, resumed, grown, mended and reproduced."""
 
+import contextlib
 import copy
 import io
 import json
@@ -23,13 +24,16 @@ from pipeline.study import Study
 NOT_REPRODUCIBLE = ("wall_seconds",)
 
 
-def session_of(document: dict[str, Any], store: str | None = None) -> Session:
+def session_of(
+    document: dict[str, Any], store: str | None = None
+) -> contextlib.AbstractContextManager[Session]:
     study = Study(**copy.deepcopy(document))
     return open_session(study, run_folder(study, store), stream=io.StringIO())
 
 
 def run(document: dict[str, Any], store: str | None = None) -> Summary:
-    return run_stages(session_of(document, store))
+    with session_of(document, store) as session:
+        return run_stages(session)
 
 
 def assert_same_bits(one: Path | str, other: Path | str) -> None:
@@ -132,16 +136,16 @@ def test_second_run_computes_nothing(tiny: dict[str, Any]) -> None:
 def test_stopped_run_is_completed_with_the_same_bits(
     tiny: dict[str, Any], reference_store: str
 ) -> None:
-    session = session_of(tiny, "stopped.zarr")
-    finished = session.monitor.finished
+    with session_of(tiny, "stopped.zarr") as session:
+        finished = session.monitor.finished
 
-    def stop_after_three(tokens: Any, cost: float) -> None:
-        finished(tokens, cost)
-        if session.monitor.computed >= 7:
-            session.monitor.stop.set()
+        def stop_after_seven(tokens: Any, cost: float) -> None:
+            finished(tokens, cost)
+            if session.monitor.computed >= 7:
+                session.monitor.stop.set()
 
-    session.monitor.finished = stop_after_three  # type: ignore[method-assign]
-    stopped = run_stages(session)
+        session.monitor.finished = stop_after_seven  # type: ignore[method-assign]
+        stopped = run_stages(session)
     assert stopped.exit == 1
     assert 7 <= stopped.computed < 28
     rest = run(tiny, "stopped.zarr")
@@ -153,14 +157,13 @@ def test_stopped_run_is_completed_with_the_same_bits(
 def test_same_bits_for_any_workers_bundles_and_order(
     tiny: dict[str, Any], reference_store: str, workers: int, bundle_seconds: float
 ) -> None:
-    session = session_of(tiny, "other.zarr")
-    with local_client(workers) as client:
+    with session_of(tiny, "other.zarr") as session, local_client(workers) as client:
         session.crew = Crew(client, workers, Pace(), bundle_seconds)
         for step in session.study.steps:
             tasks = list(session.plan(step).tasks)
             random.Random(workers).shuffle(tasks)
             assert session.execute(tasks) == []
-    assert session.conclude().exit == 0
+        assert session.conclude().exit == 0
     assert_same_bits("other.zarr", reference_store)
 
 

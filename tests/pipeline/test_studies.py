@@ -19,7 +19,8 @@ SMALL = ["axes.particles=[30, 1000]", "axes.seed={count=3}"]
 def test_shipped_study(path: Path) -> None:
     assert Study.load(path).name == path.stem
     study = Study.load(path, SMALL)
-    summary = run_stages(open_session(study, run_folder(study), stream=io.StringIO()))
+    with open_session(study, run_folder(study), stream=io.StringIO()) as session:
+        summary = run_stages(session)
     assert summary.exit == 0
     particles = xr.open_datatree(f"runs/{study.name}/data.zarr")["particles"]
     slack = 1 + 1e-9 + 1e-10 / particles["w1_initial"]

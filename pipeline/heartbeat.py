@@ -1,0 +1,93 @@
+"""Who is working on a store: a small file per driver, rewritten as long as the driver lives.
+
+Drivers with the same grid may work together. A store must not grow under another driver, so growing
+it looks here first.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+FOLDER = ".drivers"
+INTERVAL = 15.0
+FRESH = 60.0
+
+
+@contextlib.contextmanager
+def heartbeat(store: Path) -> Iterator[None]:
+    """Say, as long as the context lasts, that this process works on a store."""
+    file = store / FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
+    ended = threading.Event()
+    _beat(file)
+
+    def beat_on() -> None:
+        while not ended.wait(INTERVAL):
+            _beat(file)
+
+    thread = threading.Thread(target=beat_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def other_drivers(store: Path) -> list[str]:
+    """Drivers at work on a store, this process apart, as "host (pid n)".
+
+    One on another host counts as alive for a minute after its last sign of life; one on this host
+    for as long as its process exists. Files of dead ones are removed.
+    """
+    alive = []
+    for file in sorted((store / FOLDER).glob("*.json")):
+        try:
+            sign = json.loads(file.read_text())
+            host, pid, started, when = (sign[k] for k in ("host", "pid", "started", "time"))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if host == socket.gethostname() and pid == os.getpid():
+            continue
+        here = host == socket.gethostname()
+        if (here and _exists(pid, started)) or (not here and time.time() - when < FRESH):
+            alive.append(f"{host} (pid {pid})")
+        else:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+    return alive
+
+
+def _beat(file: Path) -> None:
+    """Rewrite the file; a disk that is full for a moment must not end the run."""
+    sign = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+        "time": time.time(),
+    }
+    scratch = file.with_suffix(".partial")
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
+        scratch.write_text(json.dumps(sign))
+        scratch.replace(file)
+
+
+def _exists(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return (
+            abs(process.create_time() - started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

@@ -1,0 +1,124 @@
+"""Flipped bytes, missing and truncated files of every kind: verify tells, run mends."""
+
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from pipeline.errors import StoreError
+from pipeline.heartbeat import FOLDER, heartbeat, other_drivers
+from pipeline.run import run_stages
+from pipeline.session import Summary, open_session, run_folder
+from pipeline.study import Study
+from pipeline.verify import verify
+
+
+def run(document: dict[str, Any], store: str, redo: frozenset[int] = frozenset()) -> Summary:
+    study = Study(**copy.deepcopy(document))
+    places = run_folder(study, store)
+    with open_session(study, places, redo=redo, stream=io.StringIO()) as session:
+        return run_stages(session)
+
+
+def damages(store: str) -> list[str]:
+    return [str(damage) for damage in verify(Path(store))]
+
+
+def contents(store: str) -> dict[str, bytes]:
+    tree = xr.open_datatree(store, engine="zarr")
+    return {
+        f"{node.path}/{name}": variable.values.tobytes()
+        for node in tree.subtree
+        for name, variable in node.variables.items()
+        if name not in ("wall_seconds", "activation")
+    } | {"activation": str(tree["particles"]["activation"].values).encode()}
+
+
+KINDS = {
+    "chunk": ("particles/w1/c/0/0/0/0", "particles/w1 chunk 0/0/0/0"),
+    "field": ("limit/cells_50/density/c/1/0/0", "limit/cells_50/density chunk 1/0/0"),
+    "pde": ("particles/w1_pde/c/0/1/0/0/0", "particles/w1_pde chunk 0/1/0/0/0"),
+    "coordinate": ("particles/particles/c/0", "particles/particles"),
+    "text": ("limit/activation/c/0", "limit/activation"),
+    "metadata": ("particles/w1/zarr.json", "particles/w1/zarr.json"),
+    "group": ("limit/zarr.json", "limit/zarr.json"),
+    "root": ("zarr.json", "root metadata"),
+    "backup": (".zarr.json.backup", "root metadata"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", ["flip", "delete", "cut"])
+def test_damage_is_told_and_mended(tiny: dict[str, Any], kind: str, damage: str) -> None:
+    tiny["axes"]["seed"] = {"count": 2}
+    run(tiny, "store.zarr")
+    before = contents("store.zarr")
+    assert damages("store.zarr") == []
+    victim, said = KINDS[kind]
+    file = Path("store.zarr") / victim
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        file.unlink()
+    assert any(said in text for text in damages("store.zarr"))
+    mended = run(tiny, "store.zarr")
+    assert mended.exit == 0
+    assert (mended.computed > 0) == (kind in ("chunk", "field", "pde"))
+    assert damages("store.zarr") == []
+    assert contents("store.zarr") == before
+
+
+def test_both_roots_gone_is_said(tiny: dict[str, Any]) -> None:
+    run(tiny, "store.zarr")
+    for name in ("zarr.json", ".zarr.json.backup"):
+        file = Path("store.zarr") / name
+        file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(StoreError, match="damaged, and so is its backup"):
+        run(tiny, "store.zarr")
+
+
+def test_retry_computes_failures_again(tiny: dict[str, Any]) -> None:
+    tiny["numerics"]["point_timeout"] = 1e-9
+    assert run(tiny, "store.zarr").exit == 1
+    tiny["numerics"]["point_timeout"] = 600.0
+    assert run(tiny, "store.zarr").computed == 0
+    again = run(tiny, "store.zarr", redo=frozenset({6, 7, 8, 9}))
+    assert again.computed == 4 + 24
+    assert again.exit == 0
+
+
+def test_growth_is_refused_while_another_driver_works(tiny: dict[str, Any]) -> None:
+    run(tiny, "store.zarr")
+    sign = Path("store.zarr") / FOLDER / "elsewhere-1.json"
+    sign.parent.mkdir(exist_ok=True)
+    import time
+
+    content = {"host": "elsewhere", "pid": 1, "started": 0.0, "time": time.time()}
+    sign.write_text(json.dumps(content))
+    assert run(tiny, "store.zarr").exit == 0  # an equal grid is welcome
+    grown = copy.deepcopy(tiny)
+    grown["axes"]["cells"] = [50, 100, 200]
+    with pytest.raises(StoreError, match=r"cells = .*200.* another run .*elsewhere \(pid 1\)"):
+        run(grown, "store.zarr")
+    assert contents("store.zarr")
+    sign.write_text(json.dumps(content | {"time": time.time() - 61}))
+    assert run(grown, "store.zarr").exit == 0
+    assert not sign.exists()
+
+
+def test_heartbeat_of_a_dead_process_does_not_count(tmp_path: Path) -> None:
+    with heartbeat(tmp_path):
+        (sign,) = (tmp_path / FOLDER).glob("*.json")
+        content = json.loads(sign.read_text())
+        other = sign.with_name("dead.json")
+        other.write_text(json.dumps(content | {"pid": content["pid"] + 1, "started": 1.0}))
+        assert other_drivers(tmp_path) == []
+    assert list((tmp_path / FOLDER).iterdir()) == []
