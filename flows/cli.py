@@ -106,6 +106,19 @@ def _parser() -> argparse.ArgumentParser:
     analyse.add_argument("store")
     _add_json(analyse)
 
+    compare = verbs.add_parser("compare", help="two stores, number by number")
+    compare.add_argument("store")
+    compare.add_argument("other")
+    compare.add_argument(
+        "--tolerance", type=_fraction, default=0.0, help="allowed relative difference (default 0)"
+    )
+    _add_json(compare)
+
+    export = verbs.add_parser("export", help="results as CSV tables or one netCDF file")
+    export.add_argument("store")
+    export.add_argument("target", help="a new file ….nc, or a new folder for CSV tables")
+    _add_json(export)
+
     verify = verbs.add_parser("verify", help="look at every chunk of a store for damage")
     verify.add_argument("store")
     _add_json(verify)
@@ -159,6 +172,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}'; allowed: a whole number, 1 or more")
     return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: a number from 0 up to 1")
+    return number
 
 
 def _duration(text: str) -> float:

@@ -18,7 +18,14 @@ from pipeline.errors import StudyError
 from pipeline.figure import draw_w1
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
-from pipeline.report import print_counts, print_plan, print_rates, print_run, rate_rows
+from pipeline.report import (
+    print_counts,
+    print_differences,
+    print_plan,
+    print_rates,
+    print_run,
+    rate_rows,
+)
 from pipeline.root import root_is_readable
 from pipeline.session import RunFolder, Summary, run_folder, store_path
 from pipeline.status import Status
@@ -204,6 +211,43 @@ def analyse(options: Namespace) -> int:
     else:
         print_rates(Console(), store)
     return summary.exit
+
+
+def compare(options: Namespace) -> int:
+    """Compare two stores, number by number."""
+    from pipeline.compare import compare as compare_stores
+
+    left, right = store_path(options.store), store_path(options.other)
+    differences = compare_stores(left, right)
+    exit_status = int(not all(d.within(options.tolerance) for d in differences))
+    if options.json:
+        _print_json(
+            {
+                "schema": 1,
+                "verb": "compare",
+                "store": str(left),
+                "other": str(right),
+                "variables": [vars(d) for d in differences],
+                "exit": exit_status,
+            }
+        )
+    else:
+        print_differences(Console(), differences)
+        print("they differ" if exit_status else "they agree")
+    return exit_status
+
+
+def export(options: Namespace) -> int:
+    """Write results to CSV tables or one netCDF file."""
+    from pipeline.export import export as export_store
+
+    files = export_store(store_path(options.store), Path(options.target))
+    if options.json:
+        written = [str(file) for file in files]
+        _print_json({"schema": 1, "verb": "export", "store": options.store, "files": written})
+    else:
+        print("\n".join(f"wrote {file}" for file in files))
+    return 0
 
 
 def point(options: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
@@ -16,6 +17,9 @@ from pipeline.plan import Count, Estimate
 from pipeline.session import Summary
 from pipeline.status import Status
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.compare import Difference
 
 
 def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
@@ -96,6 +100,16 @@ def print_plan(console: Console, estimates: Sequence[Estimate]) -> None:
     print_table(console, "plan (estimated)", header, rows)
     total = sum(estimate.core_seconds for estimate in estimates)
     console.print(f"about {duration(total)} on one core")
+
+
+def print_differences(console: Console, differences: Sequence["Difference"]) -> None:
+    """How the variables of two stores compare."""
+    rows = [
+        [d.variable, str(d.common), str(d.only_one), str(d.other_bits), f"{d.largest:.3g}"]
+        for d in differences
+    ]
+    header = ["variable", "numbers", "in one only", "other bits", "largest relative difference"]
+    print_table(console, "points that both stores have", header, rows)
 
 
 def print_table(
