@@ -3,15 +3,19 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StudyError
+from pipeline.errors import ClusterError, StudyError
 from pipeline.local_cluster import local_client
+from pipeline.provenance import fingerprint
 
 if TYPE_CHECKING:
     from dask.distributed import Client
 
 SCHEMES = ("tcp", "tls")
+PACKAGES = ("solvers", "pipeline", "flows")
 
 
 def check_cluster(cluster: str) -> None:
@@ -51,4 +55,34 @@ def crew_client(cluster: str, workers: int | None) -> Iterator[tuple["Client", i
     except (OSError, ValueError) as error:
         raise StudyError(f"--cluster {cluster}: no scheduler answers there: {error}") from None
     with client:
+        _check_workers(client)
         yield client, max(1, sum(client.nthreads().values()))
+
+
+def _check_workers(client: "Client") -> None:
+    """See that the workers of a cluster have our packages, and compute what the driver would.
+
+    A worker that cannot import the packages does not fail its tasks: it closes, and they wait.
+
+    Raises:
+        ClusterError: naming the worker and what is wrong with it.
+    """
+    places: dict[str, set[Path]] = {}
+    for name in PACKAGES:
+        for worker, spec in client.run(find_spec, name).items():
+            if spec is None or not spec.origin:
+                raise ClusterError(f"the worker {worker} has no package '{name}' of meanfield")
+            places.setdefault(worker, set()).add(Path(spec.origin).parent.parent)
+    for worker, folders in places.items():
+        if len(folders) > 1:
+            listed = ", ".join(sorted(map(str, folders)))
+            raise ClusterError(
+                f"on the worker {worker} the packages of meanfield come from several folders, so "
+                f"one is shadowed: {listed}"
+            )
+    for worker, found in client.run(fingerprint).items():
+        if found != fingerprint():
+            raise ClusterError(
+                f"the worker {worker} differs from the driver, so its bits may too: {found} there, "
+                f"{fingerprint()} here"
+            )

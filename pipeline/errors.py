@@ -11,5 +11,9 @@ class StudyError(MeanfieldError, ValueError):
     """A study file, an override or a setting is wrong."""
 
 
+class ClusterError(MeanfieldError, RuntimeError):
+    """Workers are missing, or are not fit for the work."""
+
+
 class StoreError(MeanfieldError, OSError):
     """A store cannot be created, opened, read or written, or belongs to another study."""

@@ -7,6 +7,7 @@ alone, halved each time down to one point, and that point is then marked.
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.compute import Failure, RunSpec, Token, compute_bundle
+from pipeline.errors import ClusterError
 from pipeline.monitor import Monitor
 from pipeline.plan import Task
 from pipeline.shards import missing_points, put, read_block, write_block
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 BUNDLE_SECONDS = 4.0
 BUNDLES_PER_WORKER = 2
+LOOK_SECONDS = 5.0
+WORKERLESS_SECONDS = 120.0
 
 
 class Pace:
@@ -94,6 +98,7 @@ class _Submission:
         self._running: dict[Any, tuple[Future[Any], list[Task]]] = {}
         self._ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._suspects: list[Task] = []
+        self._looked = self._seen = time.monotonic()
 
     def run(self) -> list[Task]:
         try:
@@ -102,7 +107,7 @@ class _Submission:
                 try:
                     self._collect(self._ended.get(timeout=0.2))
                 except queue.Empty:
-                    continue
+                    self._look_for_workers()
         finally:
             self._client.cancel([future for future, _ in self._running.values()])
         return self._suspects
@@ -119,6 +124,20 @@ class _Submission:
             )
             self._running[future.key] = (future, bundle)
             future.add_done_callback(self._ended.put)
+
+    def _look_for_workers(self) -> None:
+        """Give up when there has been nobody to do the work for two minutes."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        if self._client.scheduler_info(n_workers=-1)["workers"]:
+            self._seen = now
+        elif now - self._seen > WORKERLESS_SECONDS:
+            raise ClusterError(
+                f"the cluster has had no worker for {WORKERLESS_SECONDS:g} s; start some, and run "
+                "again to go on"
+            )
 
     def _next_bundle(self) -> list[Task]:
         """The next tasks: about four seconds of them, less towards the end."""

@@ -37,6 +37,7 @@ from pipeline.store import (
     remove_partial,
 )
 from pipeline.study import Study
+from solvers.errors import MeanfieldError
 
 if TYPE_CHECKING:
     from dask.distributed import Client
@@ -112,7 +113,7 @@ class Summary:
         if self.interrupted:
             return 128 + self.interrupted
         incomplete = any(count.failures or count.pending for count in self.points.values())
-        return int(incomplete)
+        return int(incomplete or "problem" in self.extra)
 
     def as_json(self) -> dict[str, Any]:
         """The object of the JSON interface, schema 1."""
@@ -149,6 +150,7 @@ class Session:
         compile_seconds: what compiling or loading the kernels took.
         signal: the signal that stopped the run, if one did.
         on_signal: what turns SIGINT and SIGTERM into a clean stop.
+        problem: what ended the run early, if something did.
     """
 
     study: Study
@@ -162,6 +164,7 @@ class Session:
     compile_seconds: float = 0.0
     signal: int = 0
     on_signal: SignalHandler | None = None
+    problem: str = ""
 
     @property
     def spec(self) -> RunSpec:
@@ -174,13 +177,29 @@ class Session:
         return plan_step(self.store, step, self.redo)
 
     def execute(self, tasks: Sequence[Task]) -> list[Task]:
-        """Compute some tasks; returns those that killed their workers."""
-        return execute(self.spec, tasks, self.crew, self.monitor)
+        """Compute some tasks; returns those that killed their workers.
+
+        What ends the run (a disk that is full, no workers) stops it cleanly and is said.
+        """
+        suspects: list[Task] = []
+        with self._ending_cleanly():
+            suspects = execute(self.spec, tasks, self.crew, self.monitor)
+        return suspects  # noqa: RET504 - the context may swallow an error
 
     def execute_suspects(self, tasks: Sequence[Task]) -> None:
         """Compute tasks that killed their workers, alone."""
-        if tasks:
+        with self._ending_cleanly():
             execute_suspects(self.spec, self.store, tasks, self.crew, self.monitor)
+
+    @contextlib.contextmanager
+    def _ending_cleanly(self) -> Iterator[None]:
+        try:
+            yield
+        except (MeanfieldError, OSError) as error:
+            if not self.monitor.stop.is_set():
+                self.problem = " ".join(str(error).split("\n"))
+                self.monitor.say(f"stopping: {self.problem}")
+            self.monitor.stop.set()
 
     def watch_signals(self) -> None:
         """Stop cleanly on SIGINT and SIGTERM; only the main thread can ask for that."""
@@ -199,8 +218,9 @@ class Session:
     def conclude(self) -> Summary:
         """Analyse what there is, draw it, and write run.json."""
         if not self.monitor.stop.is_set():
-            analyse(self.store)
-            draw_w1(self.store, self.places.folder / "w1-against-m.png")
+            with self._ending_cleanly():
+                analyse(self.store)
+                draw_w1(self.store, self.places.folder / "w1-against-m.png")
         remove_partial(self.leftovers & partial_files(self.store.path))
         summary = Summary(
             verb="run",
@@ -213,8 +233,11 @@ class Session:
             interrupted=self.signal,
             extra={"compile_seconds": round(self.compile_seconds, 3)},
         )
+        if self.problem:
+            summary.extra["problem"] = self.problem
         record = summary.as_json() | {"provenance": provenance()}
-        write_atomically(self.places.folder / "run.json", json.dumps(record, indent=2) + "\n")
+        with self._ending_cleanly():
+            write_atomically(self.places.folder / "run.json", json.dumps(record, indent=2) + "\n")
         return summary
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import errno
 import io
 import json
 import random
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from pipeline.errors import StoreError
 from pipeline.execute import Crew, Pace
@@ -260,6 +262,28 @@ def test_newer_format_and_strangers_are_refused(tiny: dict[str, Any]) -> None:
     Path("file").write_text("mine")
     with pytest.raises(StoreError, match="not a store"):
         run(tiny, "file")
+
+
+def test_full_disk_ends_cleanly_and_is_completed(
+    tiny: dict[str, Any], reference_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    put = zarr.storage._local._put
+
+    def full(path: Path, *args: Any, **kwargs: Any) -> int:
+        written.append(path)
+        if len(written) > 90:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(path, *args, **kwargs)
+
+    with session_of(tiny, "full.zarr") as session, monkeypatch.context() as patch:
+        patch.setattr(zarr.storage._local, "_put", full)
+        summary = run_stages(session)
+    assert summary.exit == 1
+    assert "No space left" in summary.extra["problem"]
+    assert 0 < summary.computed < 28
+    assert run(tiny, "full.zarr").exit == 0
+    assert_same_bits("full.zarr", reference_store)
 
 
 def test_leftovers_of_killed_writers_are_removed(tiny: dict[str, Any]) -> None:
