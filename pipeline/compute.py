@@ -22,6 +22,7 @@ from pipeline.shards import (
     Shard,
     TableBlock,
     missing_points,
+    places_of,
     put,
     read_block,
     read_field,
@@ -180,7 +181,7 @@ def _compute_point(
     failed = False
     work, broken = guarded(step.name, values, lambda: step.work(case, Deadline(case.timeout)))
     for block in blocks:
-        for place in _places(first, block, offset):
+        for place in places_of(first, block, offset):
             if not block.missing[place]:
                 continue
             at = store.values_at(block.axes, block.index(place)) or {}
@@ -221,19 +222,6 @@ def _put_failure(
     if not inherited and failure.status != Status.UPSTREAM:
         token.failures.append(failure)
     put(block, place, {}, Status.UPSTREAM if inherited else failure.status)
-
-
-def _places(first: TableBlock, block: TableBlock, offset: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The points of a block that share a point of the first block."""
-    own = {axis.name: i for axis, i in zip(first.axes, offset, strict=True)}
-    ranges = [
-        [own[axis.name]] if axis.name in own else range(length)
-        for axis, length in zip(block.axes, block.status.shape, strict=True)
-    ]
-    return [
-        tuple(int(i) for i in place)
-        for place in np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(ranges))
-    ]
 
 
 class At:

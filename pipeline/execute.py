@@ -19,7 +19,7 @@ from pipeline.compute import Failure, RunSpec, Token, compute_bundle
 from pipeline.errors import ClusterError
 from pipeline.monitor import Monitor
 from pipeline.plan import Task
-from pipeline.shards import missing_points, put, read_block, write_block
+from pipeline.shards import missing_points, places_of, put, read_block, write_block
 from pipeline.status import Status
 from pipeline.steps import STEPS
 from pipeline.store import Store
@@ -209,12 +209,20 @@ def _part(task: Task, points: tuple[tuple[int, ...], ...]) -> Task:
 
 
 def _mark_killer(store: Store, task: Task, monitor: Monitor) -> None:
+    """Mark a point that kills its worker, and what depends on it in further tables."""
     step = STEPS[task.shard.step]
-    block = read_block(store, step, step.tables[0], task.shard, frozenset())
     (offset,) = task.shard.only or ()
-    put(block, offset, {}, Status.OUT_OF_MEMORY)
-    write_block(store, step, block)
-    values = store.values_at(block.axes, block.index(offset)) or {}
+    tables = step.tables_in(store.study.header.steps)
+    blocks = [read_block(store, step, table, task.shard, frozenset()) for table in tables]
+    first = blocks[0]
+    for block in reversed(blocks):
+        status = Status.OUT_OF_MEMORY if block is first else Status.UPSTREAM
+        for place in places_of(first, block, offset):
+            if block.missing[place]:
+                put(block, place, {}, status)
+        if block.changed:
+            write_block(store, step, block)
+    values = store.values_at(first.axes, first.index(offset)) or {}
     reason = "the worker was killed, twice, with nothing else in it; most likely by lack of memory"
     failure = Failure(step.name, values, Status.OUT_OF_MEMORY, reason, "")
     monitor.finished([Token(task.shard, 1, 1, [failure])], task.cost)

@@ -150,6 +150,21 @@ def missing_points(blocks: Sequence[TableBlock]) -> np.ndarray:
     return missing
 
 
+def places_of(
+    first: TableBlock, block: TableBlock, offset: tuple[int, ...]
+) -> list[tuple[int, ...]]:
+    """The points of a block that share a point of the first block."""
+    own = {axis.name: i for axis, i in zip(first.axes, offset, strict=True)}
+    ranges = [
+        [own[axis.name]] if axis.name in own else range(length)
+        for axis, length in zip(block.axes, block.status.shape, strict=True)
+    ]
+    return [
+        tuple(int(i) for i in place)
+        for place in np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(ranges))
+    ]
+
+
 def shard_region(store: Store, step: Step, axes: Sequence[Axis], shard: Shard) -> Region:
     """The part of some axes that a shard covers; all of the axes that its step does not have."""
     own = store.table_axes(step.tables[0])
