@@ -183,7 +183,7 @@ def ours() -> set[int]:
     for process in psutil.process_iter(["pid", "cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         if process.pid != os.getpid() and any(
-            word in line for word in ("flows.cli", "server_process", "multiprocessing.spawn")
+            word in line for word in ("flows.cli", "server_process", "multiprocessing.")
         ):
             found.add(process.pid)
     return found
@@ -241,6 +241,20 @@ def test_killed_five_times_then_completed(tmp_path: Path) -> None:
     for name in ("w1", "w1_pde", "mean", "status", "status_pde", "dobrushin_ratio"):
         a, b = ours_["particles"][name].values, theirs["particles"][name].values
         assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_nothing_outlives_a_driver_that_is_killed_alone(tmp_path: Path, direct: bool) -> None:
+    (tmp_path / "study.toml").write_text(LONG.replace("count = 24", "count = 400"))
+    before = ours()
+    driver = start(tmp_path, *(["--direct"] if direct else []))
+    deadline = time.monotonic() + 90
+    while done_points(tmp_path) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(ours() - before) >= 3
+    driver.kill()
+    driver.wait()
+    assert wait_gone(before) == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
