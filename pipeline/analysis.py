@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from pipeline.axes import Axis
 from pipeline.layout import analysis_axes
@@ -45,7 +46,7 @@ def fit_rate(particles: np.ndarray, w1: np.ndarray, level: float = LEVEL) -> Fit
         particles: the numbers M, (sizes,).
         w1: distances, (sizes, seeds); NaN where there is no result.
         level: of the confidence intervals (percentile bootstrap over seeds, 2000 resamples from a
-            fixed stream).
+            fixed stream, widened for few seeds); NaN for fewer than three seeds.
     """
     sizes = ~np.isnan(w1).all(axis=1)
     curves = w1[sizes][:, ~np.isnan(w1[sizes]).any(axis=0)]
@@ -54,16 +55,32 @@ def fit_rate(particles: np.ndarray, w1: np.ndarray, level: float = LEVEL) -> Fit
     log_m = np.log(particles[sizes].astype(float))
     rate, intercept = map(float, _line(log_m, np.log(curves.mean(axis=1))))
     seeds = curves.shape[1]
-    if seeds < 2:
+    if seeds < 3:
         return Fit(rate, math.nan, math.nan, math.exp(intercept), math.nan, math.nan)
     random = np.random.Generator(np.random.Philox(key=0))
     counts = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     means = np.einsum("bs,ms->bm", counts / seeds, curves)
     rates, intercepts = _line(log_m, np.log(means))
-    tails = [50 * (1 - level), 50 * (1 + level)]
-    low, high = np.percentile(rates, tails)
-    below, above = np.exp(np.percentile(intercepts, tails))
-    return Fit(rate, float(low), float(high), math.exp(intercept), float(below), float(above))
+    low, high = _interval(rates, rate, level, seeds)
+    below, above = _interval(intercepts, intercept, level, seeds)
+    return Fit(rate, low, high, math.exp(intercept), math.exp(below), math.exp(above))
+
+
+def _interval(
+    resampled: np.ndarray, estimate: float, level: float, seeds: int
+) -> tuple[float, float]:
+    """The percentile interval, widened for few seeds.
+
+    Resampling n curves underestimates the spread by √((n−1)/n) and knows nothing of Student's t;
+    both are put right by stretching the interval about the estimate.
+    """
+    stretch = math.sqrt(seeds / (seeds - 1)) * stdtrit(seeds - 1, (1 + level) / 2)
+    stretch /= ndtri((1 + level) / 2)
+    low, high = np.percentile(resampled, [50 * (1 - level), 50 * (1 + level)])
+    return (
+        float(estimate + stretch * (low - estimate)),
+        float(estimate + stretch * (high - estimate)),
+    )
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +106,8 @@ def fit_floor(w1: np.ndarray, w1_pde: np.ndarray) -> float:
     count = known.sum(axis=1)
     sampled = np.where(known, w1, 0.0).sum(axis=1)[count > 0] / count[count > 0]
     total = np.where(known, w1_pde, 0.0).sum(axis=1)[count > 0] / count[count > 0]
+    if not (total > 0).all():
+        return math.nan
     squared = np.average(total**2 - sampled**2, weights=total**-4.0)
     return math.sqrt(max(squared, 0.0))
 

@@ -141,8 +141,9 @@ class Activation:
 
         |sigma'| at the stationary points grows with |z|, so those next to the ends decide.
         """
-        if not (math.isfinite(low) and math.isfinite(high)):
-            return math.inf
+        largest = max(abs(low), abs(high))
+        if largest > 1e6:  # its stationary points are beyond resolving, and the bound is sharp
+            return 1.0 + largest
         points = [low, high, min(max(0.0, low), high)]
         for end in (low, high):
             centre = round(end / math.pi)

@@ -94,8 +94,8 @@ def advance(
         dx: Cell width.
         epsilon: Regularisation of the CWENO weights.
         work: Work space, shape (WORK_ROWS, N + 4).
-        left_flux: What left through the left and right boundary (in mode CLOSED, what was kept from
-            leaving) is added here, shape (2,).
+        left_flux: What left through the left and right boundary is added here, shape (2,); in mode
+            CLOSED the fluxes that would have flowed there, which are no mass.
     """
     cells = faces.shape[0] - 1
     inner = u[2 : cells + 2]

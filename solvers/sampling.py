@@ -38,7 +38,8 @@ def uniforms(particles: int, key: tuple[int, int]) -> FloatArray:
         stop = min(start + TILE, count)
         philox = np.random.Philox(counter=start, key=words)
         raw = philox.random_raw(LANES * (stop - start))[::LANES]
-        out[start:stop] = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        # 52 bits and a half: exact, so neither 0 nor 1 can occur
+        out[start:stop] = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
     return out
 
 
@@ -68,6 +69,7 @@ def sample(
 
 
 def _key(key: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    if len(key) != 2 or not all(0 <= int(part) < 2**64 for part in key):
+    whole = all(isinstance(part, (int, np.integer)) and 0 <= part < 2**64 for part in key)
+    if len(key) != 2 or not whole:
         raise InputError(f"a key is two integers in [0, 2^64), not {key!r}")
     return np.array([int(part) for part in key], dtype=np.uint64)

@@ -21,6 +21,9 @@ NARROW = 1e-60
 _FLAT = (0, 3)
 
 
+MAX_POSITION = 1e150  # beyond it distances overflow
+
+
 class Measure:
     """A law on the real line with a piecewise cubic distribution function.
 
@@ -75,6 +78,8 @@ class PointMasses(Measure):
                 shapes differ or there is no point.
         """
         x = vector(points, "points", MeasureError)
+        if not np.max(np.abs(x)) <= MAX_POSITION:
+            raise MeasureError(f"points must lie within ±{MAX_POSITION:g}")
         if weights is None:
             x = x if sorted else np.sort(x)
             cumulative, total = np.arange(1, x.size + 1) / x.size, 1.0

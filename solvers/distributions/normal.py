@@ -8,6 +8,7 @@ from scipy.special import ndtr, ndtri
 
 from solvers.arrays import FloatArray
 from solvers.distributions.base import Distribution, parameter, positive
+from solvers.errors import DistributionError
 
 
 class Normal(Distribution):
@@ -17,6 +18,8 @@ class Normal(Distribution):
         """Validate."""
         self._mean = parameter("normal", "mean", mean)
         self.std = positive("normal", "std", std)
+        if not 0.0 < self.std * self.std < math.inf:
+            raise DistributionError(f"normal: std = {std!r}: its square is no positive number")
 
     def __eq__(self, other: object) -> bool:
         """Two are equal if their parameters are."""

@@ -246,15 +246,16 @@ def test_killed_five_times_then_completed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("direct", [True, False])
 def test_nothing_outlives_a_driver_that_is_killed_alone(tmp_path: Path, direct: bool) -> None:
     (tmp_path / "study.toml").write_text(LONG.replace("count = 24", "count = 400"))
-    before = ours()
     driver = start(tmp_path, *(["--direct"] if direct else []))
     deadline = time.monotonic() + 90
     while done_points(tmp_path) < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(ours() - before) >= 3
+    family = psutil.Process(driver.pid).children(recursive=True)
+    assert len(family) >= 3
     driver.kill()
     driver.wait()
-    assert wait_gone(before) == set()
+    _, left = psutil.wait_procs(family, timeout=15)
+    assert not left
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,7 +9,7 @@ from solvers.sampling import TILE, sample, uniforms
 def test_a_particle_owns_a_counter_block() -> None:
     philox = np.random.Philox(counter=0, key=np.array([3, 7], dtype=np.uint64))
     raw = philox.random_raw(40)[::4]
-    expected = ((raw >> np.uint64(11)).astype(float) + 0.5) * 2.0**-53
+    expected = ((raw >> np.uint64(12)).astype(float) + 0.5) * 2.0**-52
     np.testing.assert_array_equal(uniforms(10, (3, 7)), expected)
 
 

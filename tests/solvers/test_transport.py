@@ -116,15 +116,6 @@ def test_automatic_domain_keeps_the_mass_on_coarse_grids(
 
 
 class TestMassLost:
-    def test_grid_too_coarse_for_an_expanding_flow(self) -> None:
-        identity, controls = ACTIVATIONS["identity"], Controls.of(3, 0)
-        law = Normal(0, 0.3)
-        domain = automatic_domain(law, identity, controls, TIMES)
-        with pytest.raises(MassLostError, match="smeared by the scheme"):
-            solve_transport(law, identity, controls, domain, 50, TIMES, LAST)
-        found = solve_transport(law, identity, controls, domain, 400, TIMES, LAST)
-        assert abs(sum(found.outflow)) < 1e-3
-
     def test_exact_amount_and_boundary(self) -> None:
         arguments = (INDICATOR, ACTIVATIONS["identity"])
         with pytest.raises(MassLostError) as caught:
@@ -142,7 +133,7 @@ class TestMassLost:
         assert caught.value.boundary == "left"
 
     def test_open_boundary(self) -> None:
-        with pytest.raises(MassLostError, match="through the right boundary of the domain"):
+        with pytest.raises(MassLostError, match="through its right boundary"):
             solve_transport(
                 INDICATOR, ACTIVATIONS["identity"], Controls.of(0, 1), (-1, 1.2), 200, TIMES, LAST,
                 boundary="open",
@@ -152,7 +143,7 @@ class TestMassLost:
         edges = np.linspace(-1, 2, 101)
         averages = INDICATOR.cell_averages(edges)
         arguments = (ACTIVATIONS["tanh"], Controls.of(0, 0.5), (-1, 2), 100, TIMES, LAST)
-        a = solve_transport(None, *arguments, initial_averages=averages)
+        a = solve_transport(None, *arguments, initial_averages=averages, boundary="closed")
         b = solve_transport(INDICATOR, *arguments)
         np.testing.assert_array_equal(a.density, b.density)
 
