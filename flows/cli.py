@@ -7,19 +7,48 @@ interrupted.
 
 import argparse
 import importlib.util
+import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 HOME = Path(__file__).resolve().parent.parent
 PACKAGES = ("solvers", "pipeline", "flows")
 
 
+class Interruption(KeyboardInterrupt):
+    """A signal that asks the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without σ must not end a run
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt as interruption:
+        print("meanfield: interrupted", file=sys.stderr)
+        return 128 + getattr(interruption, "number", int(signal.SIGINT))
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interruption(number)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     if shadow := _shadowing_folder():
         print(
             f"meanfield: its package '{shadow.name}' is shadowed by {shadow}; run from another "
@@ -27,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     computes = options.verb == "retry" or (options.verb == "run" and not options.dry_run)
     if computes and options.cluster == "local":
         from pipeline import forkserver
@@ -46,9 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("meanfield: interrupted", file=sys.stderr)
-        return 130
+    except OSError as error:
+        return _refuse(options, f"{error.filename or 'the system'}: {error.strerror or error}")
 
 
 def _shadowing_folder() -> Path | None:
@@ -64,7 +91,7 @@ def _shadowing_folder() -> Path | None:
 
 
 def _refuse(options: argparse.Namespace, message: str) -> int:
-    text = " ".join(message.split("\n"))
+    text = "".join(c if c.isprintable() else " " for c in message)
     print(f"meanfield: {text}", file=sys.stderr)
     if getattr(options, "json", False):
         print(json.dumps({"schema": 1, "verb": options.verb, "error": text, "exit": 2}))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,6 @@ from pipeline.provenance import fingerprint
 if TYPE_CHECKING:
     from dask.distributed import Client
 
-SCHEMES = ("tcp", "tls")
 PACKAGES = ("solvers", "pipeline", "flows")
 
 
@@ -24,7 +24,10 @@ def check_cluster(cluster: str) -> None:
     Raises:
         StudyError: if not.
     """
-    if cluster != "local" and cluster.partition("://")[0] not in SCHEMES:
+    if cluster == "local":
+        return
+    found = re.fullmatch(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", cluster)
+    if not found or not 1 <= int(found[3]) <= 65535:
         raise StudyError(
             f"--cluster {cluster}: unknown cluster; allowed: local, tcp://host:port, "
             "tls://host:port"
@@ -52,8 +55,9 @@ def crew_client(cluster: str, workers: int | None) -> Iterator[tuple["Client", i
 
     try:
         client = Client(cluster, set_as_default=False, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise StudyError(f"--cluster {cluster}: no scheduler answers there: {error}") from None
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise StudyError(f"--cluster {cluster}: no scheduler answers there: {reason}") from None
     with client:
         _check_workers(client)
         yield client, max(1, sum(client.nthreads().values()))

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+from flows.cli import Interruption
 from flows.clusters import crew_client
 from flows.server import (
     EphemeralServer,
@@ -115,8 +116,8 @@ def _stopping(session: Session, max_time: float | None) -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and the end of the allowed time into a clean stop."""
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if session.monitor.stop.is_set():
-            raise KeyboardInterrupt
+        if session.signal:
+            raise Interruption(number)
         session.signal = number
         session.monitor.stop.set()
         session.monitor.say("stopping; press Ctrl-C again to leave at once")

@@ -5,10 +5,13 @@ normalised here, once, so that equal values are equal in every study and store: 
 whole (ranges round half-even), floats keep 12 significant digits.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,10 +59,32 @@ class Axis:
 
 
 def label(value: Value) -> Value:
-    """A value as a coordinate: tables and lists become canonical JSON."""
+    """A value as a coordinate: tables and lists become canonical JSON.
+
+    A data file is known by its name and content, so that equal data are the same point from
+    everywhere, and changed data are another one.
+    """
     if isinstance(value, pydantic.BaseModel):
         value = value.model_dump(mode="json")
+        if "file" in value:
+            path = Path(value["file"])
+            value["file"] = f"{path.name} (sha256 {digest(path)[:12]})"
     return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list, tuple)) else value
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file; "missing" if it cannot be read, which is told where it is used."""
+    try:
+        stat = path.stat()
+        return _digest(str(path), stat.st_mtime_ns, stat.st_size)
+    except (OSError, ValueError):
+        return "missing"
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _modified: int, _size: int) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def section_of(key: str) -> tuple[str, type[Settings]] | None:
@@ -76,8 +101,8 @@ def axis_keys() -> list[str]:
     return list(dict.fromkeys(k for k in keys if k not in NOT_AXES))
 
 
-def read_axes(table: object, where: str) -> tuple[Axis, ...]:
-    """Read the section [axes].
+def read_axes(table: object, where: str, folder: Path) -> tuple[Axis, ...]:
+    """Read the section [axes]; relative paths of data files begin at a folder.
 
     Raises:
         StudyError: for an unknown key, an empty axis, duplicates or values out of range.
@@ -87,7 +112,18 @@ def read_axes(table: object, where: str) -> tuple[Axis, ...]:
     axes = [_plain(key, spec, where) for key, spec in table.items() if key != "zip"]
     axes += [_zipped(spec, where) for spec in _zip_tables(table.get("zip", []), where)]
     _refuse_repeats(axes, where)
-    return tuple(sorted(axes, key=_rank))
+    return tuple(_with_paths(axis, folder) for axis in sorted(axes, key=_rank))
+
+
+def _with_paths(axis: Axis, folder: Path) -> Axis:
+    """The axis with absolute paths of data files."""
+    values = tuple(tuple(_with_path(v, folder) for v in position) for position in axis.values)
+    return Axis(axis.name, axis.keys, values)
+
+
+def _with_path(value: Value, folder: Path) -> Value:
+    file = getattr(value, "file", None)
+    return value if file is None else value.model_copy(update={"file": str(folder / file)})
 
 
 def _rank(axis: Axis) -> int:
@@ -195,10 +231,10 @@ def _decades(key: str, spec: Mapping[str, object], where: str) -> list[float | i
     low, high, per_decade = bounds
     if high < low:
         raise StudyError(f"{where}: to = {high:g} is below from = {low:g}")
-    steps = math.floor(per_decade * math.log10(high / low) + 1e-9)
+    steps = math.floor(per_decade * (math.log10(high) - math.log10(low)) + 1e-9)
     if steps >= MAX_VALUES:
         raise StudyError(f"{where}: more than {MAX_VALUES} values")
-    exact = low * 10.0 ** (np.arange(steps + 1) / per_decade)
+    exact = 10.0 ** (math.log10(low) + np.arange(steps + 1) / per_decade)
     values = [float(f"{value:.12g}") for value in exact]
     whole = key in ("cells", "particles", "seed", "max_iterations", "intervals", "starts")
     return [round(value) for value in values] if whole else values

@@ -31,7 +31,7 @@ from pipeline.shards import (
 )
 from pipeline.status import KEEPS_DATA, Status, UpstreamError, status_of
 from pipeline.steps import STEPS
-from pipeline.steps.base import Step
+from pipeline.steps.base import Poll, Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 from solvers.errors import NonFiniteError, PointTimeoutError
@@ -178,14 +178,17 @@ def _compute_point(
     started = time.perf_counter()
     values = store.values_at(first.axes, first.index(offset)) or {}
     case = store.study.case(values)
+    poll = Deadline(case.timeout)
     failed = False
-    work, broken = guarded(step.name, values, lambda: step.work(case, Deadline(case.timeout)))
+    work, broken = guarded(step.name, values, lambda: step.work(case, poll))
     for block in blocks:
         for place in places_of(first, block, offset):
             if not block.missing[place]:
                 continue
             at = store.values_at(block.axes, block.index(place)) or {}
-            outputs, failure = ({}, broken) if broken else _evaluate(store, limit, block, at, work)
+            outputs, failure = (
+                ({}, broken) if broken else _evaluate(store, limit, block, at, work, poll)
+            )
             if failure:
                 inherited = bool(broken) and block is not first
                 _put_failure(block, place, failure, token, inherited=inherited)
@@ -199,13 +202,18 @@ def _compute_point(
 
 
 def _evaluate(
-    store: Store, limit: StoredLimit, block: TableBlock, at: Mapping[str, Value], work: object
+    store: Store,
+    limit: StoredLimit,
+    block: TableBlock,
+    at: Mapping[str, Value],
+    work: object,
+    poll: Poll,
 ) -> tuple[dict[str, Any], Failure | None]:
     """The outputs of one table at one point, all of them finite, or why there are none."""
     step = block.table.steps[0]
 
     def outputs() -> dict[str, Any]:
-        found = dict(block.table.evaluate(work, store.study.case(at), At(limit, at)))
+        found = dict(block.table.evaluate(work, store.study.case(at), At(limit, at), poll))
         for name, value in found.items():
             if not np.all(np.isfinite(value)):
                 raise NonFiniteError(f"{name} is not finite")

@@ -1,6 +1,7 @@
 """What has happened so far in a run: counts, core seconds, failures; shown and logged."""
 
 import contextlib
+import io
 import json
 import shlex
 import sys
@@ -34,8 +35,8 @@ class Monitor:
         self.computed = 0
         self.core_seconds = 0.0
         self._logs = logs
-        self._store = store
-        self._stream = stream or sys.stderr
+        self._store = store.resolve()
+        self._stream = stream or sys.stderr or io.StringIO()
         self._live = self._stream.isatty()
         self._lock = threading.RLock()
         self._stage = ""
@@ -131,7 +132,7 @@ class Monitor:
         text += f", {rate:.1f} points/s"
         if finished >= self._total or self._cost_done <= 0:
             return f"{text}, {elapsed:.1f} s"
-        left = self._cost_total - self._cost_done
+        left = max(self._cost_total - self._cost_done, 0.0)
         core_seconds = left * self._busy_seconds / self._cost_done
         eta = core_seconds / self._workers
         return f"{text}, {core_seconds / 3600:.3g} core-hours left, ETA {duration(eta)}"

@@ -13,7 +13,7 @@ from pipeline.layout import variable_path
 from pipeline.shards import read_field
 from pipeline.status import Status
 from pipeline.steps import STEPS
-from pipeline.steps.base import Step, Table
+from pipeline.steps.base import Poll, Step, Table
 from pipeline.store import Store
 from pipeline.validation import nearest, show
 
@@ -66,14 +66,15 @@ def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> Point
         if key not in known:
             raise StudyError(f"point: unknown key '{key}'; {nearest(key, sorted(known))}")
     case = store.study.case(values)
-    work, failure = guarded(step.name, values, lambda: step.work(case, Deadline(case.timeout)))
+    poll = Deadline(case.timeout)
+    work, failure = guarded(step.name, values, lambda: step.work(case, poll))
     outputs: dict[str, Any] = {}
     differs: list[str] = []
     for table in tables:
         at = _values(store, store.table_axes(table), given, required=table is tables[0])
         if failure is not None or len(at) < len(values):
             continue
-        found, failure = _evaluate(store, table, at, work)
+        found, failure = _evaluate(store, table, at, work, poll)
         outputs |= found
         differs += _differing(store, step, table, at, found)
         values |= at
@@ -82,11 +83,11 @@ def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> Point
     return PointResult(values, Status.DONE, "", "", outputs, differs)
 
 
-def _evaluate(store: Store, table: Table, at: Mapping[str, Value], work: Any) -> Any:
+def _evaluate(store: Store, table: Table, at: Mapping[str, Value], work: Any, poll: Poll) -> Any:
     limit = StoredLimit(store) if "limit" in store.study.header.steps else None
     case = store.study.case(at)
     found, failure = guarded(
-        table.steps[0], at, lambda: dict(table.evaluate(work, case, At(limit, at)))
+        table.steps[0], at, lambda: dict(table.evaluate(work, case, At(limit, at), poll))
     )
     return found or {}, failure
 

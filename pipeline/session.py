@@ -270,12 +270,12 @@ def open_session(
     """
     check_usable(places.store, study)
     leftovers = partial_files(places.store)
-    create(places.store, study)
     try:
         places.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(places.folder / "study.toml", study.toml())
     except OSError as error:
         raise StoreError(f"{places.folder}: cannot write there: {error.strerror}") from None
+    create(places.store, study)
     with heartbeat(places.store):
         store = open_and_grow(places.store, study)
         monitor = Monitor(places.logs, places.store, stream)

@@ -67,7 +67,10 @@ class Store:
 
     def array(self, path: str) -> zarr.Array[Any]:
         """An array by its path below the root."""
-        found = self.root[path]
+        try:
+            found = self.root[path]
+        except KeyError:
+            raise StoreError(f"{self.path}: the store has no '{path}'; `run` adds it") from None
         if not isinstance(found, zarr.Array):
             raise StoreError(f"{self.path}: '{path}' is no array")
         return found
@@ -151,7 +154,7 @@ def open_and_grow(path: Path, study: Study) -> Store:
     _check_identity(path, read_root(path), study)
     store = _opened(path, study, open_root(path, mend=True))
     missing = _missing_values(store)
-    if missing:
+    if missing or _absent_arrays(store):
         _grow(store, missing)
         store = _opened(path, study, open_root(path, mend=True))
     return store
@@ -385,6 +388,12 @@ def _missing_values(store: Store) -> dict[str, list[tuple[Value, ...]]]:
     return missing
 
 
+def _absent_arrays(store: Store) -> list[str]:
+    """Arrays that this version writes and the one that made the store did not."""
+    arrays = all_arrays(store.study, dict(store.axes), _shards(store))
+    return [spec.path for spec in arrays if spec.path not in store.root]
+
+
 def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
     """Append values to axes in place.
 
@@ -395,7 +404,7 @@ def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
         StoreError: if another driver is at work, or the disk refuses.
     """
     if others := other_drivers(store.path):
-        name, values = next(iter(missing.items()))
+        name, values = next(iter(missing.items()), ("variables", ["new ones"]))
         raise StoreError(
             f"{store.path}: cannot grow by {name} = {show(values[0])} while another run works on "
             f"the store: {', '.join(others)}; wait for it, or run without the new values"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pipeline import settings
-from pipeline.axes import ORDER, Axis, Value, label, read_axes, section_of
+from pipeline.axes import ORDER, Axis, Value, digest, label, read_axes, section_of
 from pipeline.case import Case, Problem, load_controls, load_distribution
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
@@ -21,7 +21,7 @@ from pipeline.steps.base import Step
 from pipeline.validation import nearest, show, validate
 from solvers import NUMERICS_VERSION
 from solvers.activations import activation
-from solvers.errors import ControlError, DistributionError, InputError
+from solvers.errors import ControlError, DistributionError, InputError, MeanfieldError
 from solvers.time_grid import time_grid
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Study:
         self.folder = Path(folder).resolve()
         self.header = validate(settings.Header, study, where, "study")
         self.steps = self._steps()
-        self.axes = read_axes(axes or {}, where)
+        self.axes = read_axes({} if axes is None else axes, where, self.folder)
         varying = {key for axis in self.axes for key in axis.keys}
         self.problem = validate(
             settings.Problem,
@@ -74,11 +74,14 @@ class Study:
         )
         self.numerics = validate(
             settings.Numerics,
-            _stand_in(numerics or {}, varying, self.axes, "numerics", where),
+            _stand_in({} if numerics is None else numerics, varying, self.axes, "numerics", where),
             where,
             "numerics",
         )
-        self.training = validate(settings.Training, training or {}, where, "training")
+        self.training = validate(
+            settings.Training, {} if training is None else training, where, "training"
+        )
+        self._check_zip_names()
         self.axes = self._complete_axes()
         self.snapshots = self._snapshots()
         self._check_problems()
@@ -95,6 +98,16 @@ class Study:
             StudyError: if the file cannot be read or says something that is not allowed.
         """
         path = Path(path)
+        try:
+            return cls._load(path, overrides)
+        except MeanfieldError:
+            raise
+        except (ArithmeticError, ValueError, TypeError, OSError, RecursionError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise StudyError(f"{path}: not a study: {reason[:300]}") from None
+
+    @classmethod
+    def _load(cls, path: Path, overrides: Sequence[str]) -> "Study":
         document = _read_toml(path)
         for override in overrides:
             _apply(document, override)
@@ -204,9 +217,7 @@ class Study:
             values: the keys that vary and their values; keys of axes that the caller's step does
                 not use may be absent.
         """
-        problem = self._problem(
-            json.dumps({k: label(v) for k, v in values.items() if k in _SHARED})
-        )
+        problem = self._problem(values)
         return Case(
             problem=problem,
             study_seed=self.header.seed,
@@ -219,12 +230,13 @@ class Study:
             timeout=self.numerics.point_timeout,
         )
 
-    def _problem(self, shared: str) -> Problem:
+    def _problem(self, values: Mapping[str, Value]) -> Problem:
         """The part of a case that many points share; cached, because it may read files."""
-        if shared not in self._problems:
-            chosen = {key: _parsed(key, value) for key, value in json.loads(shared).items()}
-            self._problems[shared] = self._build_problem(chosen)
-        return self._problems[shared]
+        shared = {key: value for key, value in values.items() if key in _SHARED}
+        name = json.dumps({key: label(value) for key, value in shared.items()}, sort_keys=True)
+        if name not in self._problems:
+            self._problems[name] = self._build_problem(shared)
+        return self._problems[name]
 
     @functools.cached_property
     def _problems(self) -> dict[str, Problem]:
@@ -260,6 +272,18 @@ class Study:
         if len(set(names)) != len(names):
             raise StudyError(f"{self.where}: study.steps = {list(names)}: a step occurs twice")
         return tuple(step for name, step in STEPS.items() if name in names)
+
+    def _check_zip_names(self) -> None:
+        """A zipped axis must not hide a variable of the store."""
+        tables = [table for step in STEPS.values() for table in step.tables]
+        taken = {variable.name for table in tables for variable in table.variables}
+        taken |= {table.status for table in tables} | set(STEPS) | {"zip", "analysis", "floor"}
+        for axis in self.axes:
+            first = axis.name.split("_")[0]
+            if axis.zipped and (axis.name in taken or first in ("rate", "prefactor", "cells")):
+                raise StudyError(
+                    f"{self.where}: axes.zip: the name '{axis.name}' is taken; choose another"
+                )
 
     def _complete_axes(self) -> tuple[Axis, ...]:
         """Turn the single values of the standing dimensions into axes of length one."""
@@ -315,7 +339,7 @@ class Study:
             )
         axes = [axis for axis in self.axes if _SHARED.intersection(axis.keys)]
         for values in _positions(axes):
-            self._problem(json.dumps({k: label(v) for k, v in values.items() if k in _SHARED}))
+            self._problem(values)
 
     def _absolute(self, table: dict[str, Any]) -> dict[str, Any]:
         """Replace relative paths of data files, so that the resolved study works from anywhere."""
@@ -323,7 +347,7 @@ class Study:
         return changed
 
     def _hashed(self, value: Any) -> Any:
-        return _map_files(value, lambda f: _digest(self.folder / f))
+        return _map_files(value, lambda f: digest(self.folder / f))
 
 
 _SHARED = frozenset({"horizon", "time_step", "initial", "controls", "domain"})
@@ -348,7 +372,10 @@ def _apply(document: dict[str, Any], override: str) -> None:
     if not equals or len(keys) < 2 or not all(keys):
         raise StudyError(f"-s {override}: not an override; allowed: section.key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
+        if len(parsed) != 1:
+            raise StudyError(f"-s {show(override)}: more than one value; allowed: one line")
+        value = parsed["value"]
     except tomllib.TOMLDecodeError as error:
         if not text.strip().replace("-", "").replace("_", "").isalnum():
             raise StudyError(f"-s {override}: not a TOML value: {error}") from None
@@ -386,14 +413,6 @@ def _positions(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
         }
 
 
-def _parsed(key: str, text: Value) -> Value:
-    """Undo :func:`pipeline.axes.label` for one of the shared keys."""
-    if not isinstance(text, str) or key not in ("initial", "controls", "domain") or text == "auto":
-        return text
-    value = json.loads(text)
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _plain(value: Value) -> Value:
     return (
         value.model_dump(mode="json", exclude_none=True)
@@ -413,11 +432,6 @@ def _map_files(value: Any, change: Any) -> Any:
     if isinstance(value, list):
         return [_map_files(item, change) for item in value]
     return value
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def point_count(axes: Sequence[Axis]) -> int:

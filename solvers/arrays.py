@@ -22,9 +22,11 @@ def vector(
     Raises:
         InputError: (or the given subclass) if it is no such thing or shorter than `minimum`.
     """
+    if np.asarray(values).dtype.kind in "cmM":
+        raise error(f"{name} must be an array of real numbers, not of {np.asarray(values).dtype}")
     try:
         array = np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         message = f"{name} must be an array of numbers: {problem}"
         raise error(message) from None
     if array.ndim != 1 or array.size < minimum:

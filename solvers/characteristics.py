@@ -5,7 +5,9 @@ trajectory log f(t, Phi_t(y)) = log f_0(y) - J, J = int_0^t w sigma'(w x + b) ds
 quantiles are transported, Q_t(u) = Phi_t(Q_0(u)), and F_t(Phi_t(y)) = F_0(y).
 
 :func:`reference` tabulates X = Phi_t(y) and J on a mesh in y that is bisected until the cubic
-Hermite interpolants of Phi_t in y and of F_t in x both hit the exact midpoint.
+Hermite interpolants of Phi_t in y and of F_t in x both hit the exact midpoint, or miss it by no
+more than the error of the trajectories explains: that is about 1e-15 per step times the growth of
+the flow since then, exp(J_t - J_s), which double precision cannot do better.
 """
 
 import time
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.activations import Activation
-from solvers.arrays import BoolArray, FloatArray, Poll, freeze, vector
+from solvers.arrays import BoolArray, FloatArray, IntArray, Poll, freeze, vector
 from solvers.chebyshev import ControlPanels, control_panels
 from solvers.controls import Controls
 from solvers.distributions import Distribution
@@ -27,7 +29,8 @@ STEP_TOLERANCE = 1e-14
 EFFECTIVE_TAIL = 1e-17
 MIN_PIECES = 64
 MAX_LEVELS = 60
-MAX_MESH = 4_000_000
+MAX_MESH = 20_000
+NOISE_FACTOR = 64.0
 BLOCK_SECONDS = 0.1
 
 
@@ -46,7 +49,9 @@ def characteristics(
         activation: The activation.
         controls: The controls.
         times: Output times, increasing, not negative, shape (S,).
-        scale: Positions are accurate to about 1e-14 of max(|x|, scale); max|y| by default.
+        scale: Size of positions, max|y| by default; steps are accurate to about 1e-14 of
+            max(|x|, 1e-12 scale), results to that times the growth of the flow, at most
+            exp(max J - min J) along a trajectory.
         poll: Called every fraction of a second; may raise PointTimeoutError.
 
     Returns:
@@ -57,7 +62,7 @@ def characteristics(
     """
     points = vector(y, "initial positions")
     scale = float(np.abs(points).max()) if scale is None else scale
-    return _Flow(activation, controls, _times(times), scale or 1.0, poll)(points)
+    return _Flow(activation, controls, _times(times), scale or 1.0, poll)(points)[:2]
 
 
 def _times(times: ArrayLike) -> FloatArray:
@@ -87,8 +92,9 @@ class _Flow:
         self.panels = control_panels(controls, horizon, self.times)
         self.block = 64
 
-    def __call__(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-        x, j = np.empty((2, self.times.size, y.size))
+    def __call__(self, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return Phi_t(y), J and the estimated error of Phi_t(y), shape (S, n) each."""
+        found = np.empty((3, self.times.size, y.size))
         stops = self.panels.index(self.times)
         table = np.empty((2, COLUMNS))
         panels = self.panels
@@ -97,11 +103,11 @@ class _Flow:
             if self.poll is not None:
                 self.poll()
             part = y[start : start + self.block].copy()
-            out = np.empty((2, self.times.size, part.size))
+            out = np.empty((3, self.times.size, part.size))
             began = time.perf_counter()
             failed = trajectories(
                 part, self.activation.code, panels.edges, panels.w, panels.b, panels.degrees,
-                stops, self.scale, STEP_TOLERANCE, table, out[0], out[1],
+                stops, self.scale, STEP_TOLERANCE, table, out[0], out[1], out[2],
             )  # fmt: skip
             if failed:
                 bad = int(np.flatnonzero(~np.isfinite(out).all(axis=(0, 1)))[0])
@@ -109,11 +115,11 @@ class _Flow:
                     f"the trajectory that starts at {part[bad]:.12g} cannot be integrated: it blows"
                     " up or oscillates too fast"
                 )
-            x[:, start : start + part.size], j[:, start : start + part.size] = out
+            found[:, :, start : start + part.size] = out
             start += part.size
             if time.perf_counter() - began < 0.5 * BLOCK_SECONDS:
                 self.block = min(2 * self.block, 1 << 17)
-        return x, j
+        return found[0], found[1], found[2]
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,9 @@ class Reference:
         x: Phi_t of the mesh, shape (S, K), not decreasing in each row.
         log_slope: J = log dPhi_t/dy on the mesh, shape (S, K).
         values: F_0 of the mesh, from 0 to 1, shape (K,).
+        error_estimate: The largest defect left at the midpoint of a piece before it was bisected
+            for the last time, as a distance: the defect of Phi_t, or that of F_t times the width
+            of the piece. Large if noise or the largest mesh ended the bisection early.
     """
 
     initial: Distribution
@@ -135,8 +144,10 @@ class Reference:
     x: FloatArray
     log_slope: FloatArray
     values: FloatArray
+    error_estimate: float
     _density: tuple[FloatArray, FloatArray]
     _flow: _Flow
+    _measures: dict[int, PiecewiseCdf] = field(default_factory=dict, compare=False, repr=False)
 
     def flow(self, s: int, y: ArrayLike) -> FloatArray:
         """Return Phi_t(y) at snapshot `s`: interpolated on the mesh, integrated beyond it."""
@@ -153,10 +164,13 @@ class Reference:
 
     def measure(self, s: int) -> PiecewiseCdf:
         """Return the law at snapshot `s` for W1."""
-        decay = np.exp(-self.log_slope[s])
-        right, left = self._density
-        with np.errstate(over="ignore", invalid="ignore"):
-            return PiecewiseCdf(self.x[s], self.values, right * decay[:-1], left * decay[1:])
+        if s not in self._measures:
+            right, left = self._density
+            with np.errstate(over="ignore", invalid="ignore"):
+                decay = np.exp(-self.log_slope[s])
+                slopes = right * decay[:-1], left * decay[1:]
+                self._measures[s] = PiecewiseCdf(self.x[s], self.values, *slopes)
+        return self._measures[s]
 
     def cdf(self, s: int, x: ArrayLike) -> FloatArray:
         """Return F_t(x) at snapshot `s`."""
@@ -176,7 +190,7 @@ class Reference:
             coefficients = self._flow_coefficients(s)
             full = np.concatenate([coefficients, np.zeros((1, 3))])
             y = invert_hermite(self.y, self.x[s], full, flat[inside])
-            _, j = self._flow(y)
+            j = self._flow(y)[1]
             values[inside] = self.initial.pdf(y) * np.exp(-j[s])
         return np.asarray(values.reshape(points.shape))
 
@@ -220,7 +234,7 @@ def _argument_range(
     t, w, b = flow.panels.dense
     t, unique = np.unique(t, return_index=True)
     dense = _Flow(flow.activation, flow.controls, t, flow.scale)
-    x, _ = dense(ends)
+    x = dense(ends)[0]
     z = w[unique][:, None] * x + b[unique][:, None]
     low, high = z.min(axis=1), z.max(axis=1)
     jump = np.abs(np.diff(z, axis=0)).max(axis=1, initial=0.0)
@@ -249,7 +263,8 @@ def reference(
         times: Snapshot times, increasing, shape (S,).
         tolerance: Bound on the interpolation errors of Phi_t (relative to the width of its image
             and its largest value) and of F_t (where the density is singular, on that error times
-            the width of the piece, a hundredth of it).
+            the width of the piece, a hundredth of it), unless noise or a mesh of MAX_MESH pieces
+            more than there are breakpoints ends the bisection before; see `error_estimate`.
         poll: Called every fraction of a second; may raise PointTimeoutError.
 
     Raises:
@@ -260,13 +275,14 @@ def reference(
     low, high = initial.support(EFFECTIVE_TAIL)
     flow = _Flow(activation, controls, grid, max(high - low, 1e-300), poll)
     mesh = _Mesh(initial, flow, tolerance)
-    y, x, j = mesh.build(_first_mesh(initial, flow, low, high))
+    y, x, j, _ = mesh.build(_first_mesh(initial, flow, low, high))
+    flow.poll = None  # the poll of this call; the reference may be kept for others
     values = np.maximum.accumulate(initial.cdf(y))
     values[0], values[-1] = 0.0, 1.0
     right, left = mesh.densities(y)
     return Reference(
         initial, freeze(grid), freeze(y), freeze(np.maximum.accumulate(x, axis=1)), freeze(j),
-        freeze(values), (freeze(right[:-1]), freeze(left[1:])), flow,
+        freeze(values), mesh.error_estimate, (freeze(right[:-1]), freeze(left[1:])), flow,
     )  # fmt: skip
 
 
@@ -295,53 +311,63 @@ class _Mesh:
     def __post_init__(self) -> None:
         self.breaks = self.initial.breakpoints()
 
-    def build(self, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the mesh, the flow and its logarithmic slope on it."""
-        x, j = self.flow(y)
-        nodes = [(y, x, j)]
-        size = y.size
-        left, right = (y[:-1], x[:, :-1], j[:, :-1]), (y[1:], x[:, 1:], j[:, 1:])
-        largest, width = np.abs(x).max(axis=1), np.ptp(x, axis=1)
+    def build(self, y: FloatArray) -> "_Nodes":
+        """Return the mesh with what :class:`_Flow` gives on it."""
+        first = (y, *self.flow(y))
+        nodes = [first]
+        size, most = y.size, y.size + MAX_MESH
+        left, right = _pick(first, slice(None, -1)), _pick(first, slice(1, None))
+        largest, width = np.abs(first[1]).max(axis=1), np.ptp(first[1], axis=1)
         width = np.maximum(width, 0.1 * self.flow.scale)
         self.spans = np.maximum(largest, width)[:, None]
         self.widths = np.maximum(width, 1e-3 * largest)[:, None]
-        for _ in range(MAX_LEVELS):
+        self.error_estimate = 0.0
+        for level in range(MAX_LEVELS):
             middle_y = left[0] + 0.5 * (right[0] - left[0])
             middle = (middle_y, *self.flow(middle_y))
             nodes.append(middle)
             size += middle_y.size
-            split = ~self._good(left, middle, right)
+            good, error = self._defects(left, middle, right)
             eps = 4.0 * np.finfo(float).eps * np.maximum(np.abs(left[0]), np.abs(right[0]))
-            split &= right[0] - left[0] > np.maximum(eps, 1e-300)
+            split = ~good & (right[0] - left[0] > np.maximum(eps, 1e-300))
+            if level == MAX_LEVELS - 1:
+                split[:] = False
+            chosen = _largest(np.where(split, error, -1.0), (most - size) // 2)
+            split &= chosen
+            self.error_estimate = max(self.error_estimate, float(error[~split].max(initial=0.0)))
             if not split.any():
                 break
-            if size > MAX_MESH:
-                raise NonFiniteError(f"the reference needs more than {MAX_MESH} points")
-            first, centre, last = (
-                (part[0][split], part[1][:, split], part[2][:, split])
-                for part in (left, middle, right)
-            )
-            left, right = _join([first, centre]), _join([centre, last])
-        y, x, j = _join(nodes)
-        y, order = np.unique(y, return_index=True)
-        return y, x[:, order], j[:, order]
+            low, centre, high = (_pick(part, split) for part in (left, middle, right))
+            left, right = _join([low, centre]), _join([centre, high])
+        every = _join(nodes)
+        _, order = np.unique(every[0], return_index=True)
+        return _pick(every, order)
 
-    def _good(self, left: "_Nodes", middle: "_Nodes", right: "_Nodes") -> BoolArray:
-        """Return for each piece whether both interpolants hit its midpoint."""
+    def _defects(
+        self, left: "_Nodes", middle: "_Nodes", right: "_Nodes"
+    ) -> tuple[BoolArray, FloatArray]:
+        """Return for each piece whether both interpolants hit its midpoint, and the largest miss.
+
+        The miss is a distance: that of Phi_t, or that of F_t times the width of the piece.
+        """
         h = right[0] - left[0]
         xl, xm, xr = left[1], middle[1], right[1]
+        noise = NOISE_FACTOR * np.maximum(np.maximum(left[3], right[3]), middle[3])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             bend = 0.125 * h * (np.exp(left[2]) - np.exp(right[2]))
-            error = np.abs(0.5 * (xl + xr) + bend - xm)
-        good = np.asarray((error <= self.tolerance * self.spans).all(axis=0))
-        error, width = self._cdf_error(left, middle, right)
-        fine = (error <= self.tolerance) | (error * width <= 0.01 * self.tolerance * self.widths)
-        return np.asarray(good & fine.all(axis=0))
+            flow_error = np.abs(0.5 * (xl + xr) + bend - xm)
+        good = flow_error <= np.maximum(self.tolerance * self.spans, noise)
+        error, width, rise = self._cdf_error(left, middle, right)
+        miss = error * width
+        fine = (error <= self.tolerance) | (miss <= 0.01 * self.tolerance * self.widths)
+        fine |= miss <= noise * rise / 16.0
+        largest = np.maximum(np.nan_to_num(flow_error, nan=np.inf), miss).max(axis=0)
+        return np.asarray((good & fine).all(axis=0)), np.asarray(largest)
 
     def _cdf_error(
         self, left: "_Nodes", middle: "_Nodes", right: "_Nodes"
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return the error at the midpoint of the Hermite interpolant of F_t, and the widths."""
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the midpoint errors of the Hermite interpolants of F_t, their widths and rises."""
         width = np.maximum(right[1] - left[1], 0.0)
         fl, fm, fr = (self.initial.cdf(part[0]) for part in (left, middle, right))
         after, _ = self.densities(left[0])
@@ -355,7 +381,7 @@ class _Mesh:
             cubic = s * s * (3.0 - 2.0 * s)
             bend = width * s * (1.0 - s) * ((1.0 - s) * m0 - s * m1)
             error = np.abs(fl + (fr - fl) * cubic + bend - fm)
-        return np.where(width > 0.0, error, 0.0), width
+        return np.where(width > 0.0, error, 0.0), width, fr - fl
 
     def densities(self, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return f_0 just right and just left of `y`, infinite at a singularity."""
@@ -370,12 +396,22 @@ class _Mesh:
         return after, before
 
 
-_Nodes = tuple[FloatArray, FloatArray, FloatArray]
+_Nodes = tuple[FloatArray, FloatArray, FloatArray, FloatArray]  # y, Phi_t, J and the noise of Phi_t
+
+
+def _pick(nodes: _Nodes, index: slice | BoolArray | IntArray) -> _Nodes:
+    y, x, j, noise = nodes
+    return y[index], x[:, index], j[:, index], noise[:, index]
 
 
 def _join(parts: list[_Nodes]) -> _Nodes:
-    return (
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts], axis=1),
-        np.concatenate([part[2] for part in parts], axis=1),
-    )
+    x, j, noise = (np.concatenate([part[k] for part in parts], axis=1) for k in (1, 2, 3))
+    return np.concatenate([part[0] for part in parts]), x, j, noise
+
+
+def _largest(values: FloatArray, count: int) -> BoolArray:
+    """Return which of the values are the `count` largest."""
+    chosen = np.ones(values.size, dtype=bool)
+    if count < values.size:
+        chosen[np.argsort(values, kind="stable")[: values.size - max(count, 0)]] = False
+    return chosen

@@ -57,13 +57,13 @@ class Table:
         status: the name of the status variable.
         steps: the steps whose axes it has; its own step first.
         variables: what it holds.
-        evaluate: outputs at a point from the step's work there.
+        evaluate: outputs at a point from the step's work there; polled for timeouts.
     """
 
     status: str
     steps: tuple[str, ...]
     variables: tuple[Variable, ...]
-    evaluate: Callable[[Any, Case, Upstream], Outputs]
+    evaluate: Callable[[Any, Case, Upstream, Poll], Outputs]
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ def solve(case: Case, poll: Poll) -> TransportSolution:
     )
 
 
-def evaluate(solution: TransportSolution, case: Case, _upstream: Upstream) -> Outputs:
+def evaluate(solution: TransportSolution, case: Case, _upstream: Upstream, poll: Poll) -> Outputs:
     """Errors against the reference in cell averages (L1, L∞) and in W1; mass and moments."""
-    reference = reference_of(case)
+    reference = reference_of(case, poll)
     snapshots = range(len(case.problem.snapshots))
     width = np.diff(solution.edges)
     exact = np.array([reference.cell_averages(s, solution.edges) for s in snapshots])

@@ -42,22 +42,22 @@ def follow(case: Case, poll: Poll) -> Trajectories:
     return Trajectories(initial, paths)
 
 
-def evaluate(paths: Trajectories, case: Case, _upstream: Upstream) -> Outputs:
+def evaluate(paths: Trajectories, case: Case, _upstream: Upstream, poll: Poll) -> Outputs:
     """Distances to the reference, and the Dobrushin ratio.
 
     ``dobrushin_ratio`` = w1 / (exp(∫ Lip(σ)|w|) w1_initial + e_flow), where e_flow is the largest
     distance of an integrated particle to its characteristic; at most 1 up to rounding.
     """
-    reference = reference_of(case)
+    reference = reference_of(case, poll)
     snapshots = range(len(case.problem.snapshots))
     distance = np.array(
         [w1(PointMasses(paths.snapshots[s], sorted=True), reference.measure(s)) for s in snapshots]
     )
-    initial = w1(PointMasses(paths.initial, sorted=True), initial_of(case).measure(0))
+    initial = w1(PointMasses(paths.initial, sorted=True), initial_of(case, poll).measure(0))
     flow_error = np.array(
         [np.max(np.abs(paths.snapshots[s] - reference.flow(s, paths.initial))) for s in snapshots]
     )
-    factors = dobrushin_of(case)
+    factors = dobrushin_of(case, poll)
     statistics = np.array([moments(x) for x in paths.snapshots])
     return {
         "w1": distance,
@@ -68,19 +68,16 @@ def evaluate(paths: Trajectories, case: Case, _upstream: Upstream) -> Outputs:
     }
 
 
-def evaluate_pde(paths: Trajectories, _case: Case, upstream: Upstream) -> Outputs:
+def evaluate_pde(paths: Trajectories, _case: Case, upstream: Upstream, poll: Poll) -> Outputs:
     """Distances to the PDE solution with the case's number of cells."""
     position, density = upstream.limit_field()
     half = (position[1] - position[0]) / 2
     edges = np.append(position - half, position[-1] + half)
-    return {
-        "w1_pde": np.array(
-            [
-                w1(PointMasses(x, sorted=True), PiecewiseLinearCdf(edges, u))
-                for x, u in zip(paths.snapshots, density, strict=True)
-            ]
-        )
-    }
+    distance = []
+    for x, u in zip(paths.snapshots, density, strict=True):
+        poll()
+        distance.append(w1(PointMasses(x, sorted=True), PiecewiseLinearCdf(edges, u)))
+    return {"w1_pde": np.array(distance)}
 
 
 def cost(case: Case) -> float:

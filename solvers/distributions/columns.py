@@ -1,6 +1,7 @@
 """Reading one numeric column from a CSV, Parquet or NumPy file."""
 
 import difflib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,11 @@ def _table_column(path: Path, column: str | int | None) -> Any:
     except ImportError:
         raise DistributionError(f"{path}: reading this file needs pandas") from None
     try:
-        table = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError, ImportError, UnicodeError) as problem:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            csv = path.suffix.lower() == ".csv"
+            table = pd.read_csv(path, index_col=False) if csv else pd.read_parquet(path)
+    except (ValueError, OSError, ImportError, UnicodeError, Warning) as problem:
         raise DistributionError(f"{path}: cannot be read: {_first_line(problem)}") from None
     names = [str(name) for name in table.columns]
     if column is None and len(names) == 1:

@@ -140,6 +140,9 @@ def assert_refused(result: subprocess.CompletedProcess[str], *said: str) -> None
         (["run", "study.toml", "--store", "ftp://host/x"], "ftp"),
         (["run", "study.toml", "--store", "study.toml/x.zarr"], "not a folder"),
         (["run", "study.toml", "--cluster", "moon"], "moon"),
+        (["run", "study.toml", "--cluster", "tcp://"], "tcp://"),
+        (["run", "study.toml", "--cluster", "tls://127.0.0.1:99999"], "99999"),
+        (["run", "study.toml", "--store", "x" * 300], "xxx"),
         (["run", "study.toml", "--workers", "0"], "--workers"),
         (["run", "study.toml", "--max-time", "soon"], "--max-time"),
         (["run"], "study"),
@@ -276,6 +279,18 @@ def test_interrupted_run_ends_cleanly(tmp_path: Path, number: int, direct: bool)
     record = json.loads((tmp_path / "runs/long/run.json").read_text())
     assert record["exit"] == 128 + number
     assert record["points"]["particles"]["pending"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.6, 1.5])
+def test_interrupted_start_is_one_line(tmp_path: Path, number: int, seconds: float) -> None:
+    (tmp_path / "study.toml").write_text(LONG.replace("count = 24", "count = 200"))
+    driver = start(tmp_path, "--direct")
+    time.sleep(seconds)
+    driver.send_signal(number)
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 128 + number, err
+    assert "Traceback" not in err + out
 
 
 def test_max_time_stops_cleanly(tmp_path: Path) -> None:

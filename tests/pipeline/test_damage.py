@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import xarray as xr
 
 from pipeline.errors import StoreError
 from pipeline.heartbeat import FOLDER, heartbeat, other_drivers
+from pipeline.root import commit_root
 from pipeline.run import run_stages
 from pipeline.session import Summary, open_session, run_folder
 from pipeline.study import Study
@@ -83,6 +85,21 @@ def test_both_roots_gone_is_said(tiny: dict[str, Any]) -> None:
         file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(StoreError, match="damaged, and so is its backup"):
         run(tiny, "store.zarr")
+
+
+def test_variable_that_an_older_version_did_not_write_is_added(tiny: dict[str, Any]) -> None:
+    run(tiny, "store.zarr")
+    before = contents("store.zarr")
+    path = Path("store.zarr")
+    document = json.loads((path / "zarr.json").read_text())
+    nodes = document["consolidated_metadata"]["metadata"]
+    arrays = [n for n, m in nodes.items() if m["node_type"] == "array" and n != "limit/mean"]
+    commit_root(path, document["attributes"], arrays)
+    shutil.rmtree(path / "limit/mean")
+    with pytest.raises(StoreError, match="no 'limit/mean'"):
+        verify(path)
+    assert run(tiny, "store.zarr").computed == 4
+    assert contents("store.zarr") == before
 
 
 def test_retry_computes_failures_again(tiny: dict[str, Any]) -> None:

@@ -319,3 +319,72 @@ def test_mutations_never_give_a_traceback(tiny: dict[str, Any], path: str, value
     except MeanfieldError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_data_files_on_an_axis(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Relative to the study's folder; known by content, from wherever the study is loaded."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "d.csv").write_text("x\n1\n2\n4\n")
+    tiny["axes"]["initial"] = [
+        {"kind": "samples", "file": "d.csv", "column": "x"},
+        {"kind": "uniform", "low": 0.0, "high": 1.0},
+    ]
+    del tiny["problem"]["initial"]
+    path = folder / "study.toml"
+    path.write_text(tomli_w.dumps(tiny))
+    study = Study.load(path)
+    resolved = Path("resolved.toml")
+    resolved.write_text(study.toml())
+    again = Study.load(resolved)
+    assert again.identity_hash == study.identity_hash
+    labels = [
+        next(a for a in s.axes if a.name == "initial").labels("initial") for s in (study, again)
+    ]
+    assert labels[0] == labels[1]
+    assert "sha256" in labels[0][0]
+    (folder / "d.csv").write_text("x\n1\n2\n5\n")
+    changed_labels = next(a for a in study.axes if a.name == "initial").labels("initial")
+    assert changed_labels[0] != labels[0][0]
+
+
+@pytest.mark.parametrize("name", ["w1", "status", "limit", "rate", "cells_50", "mean", "zip"])
+def test_zip_must_not_hide_a_variable(tiny: dict[str, Any], name: str) -> None:
+    del tiny["axes"]["cells"]
+    tiny["axes"]["zip"] = [{"name": name, "cells": [50, 100], "time_step": [0.02, 0.01]}]
+    del tiny["numerics"]["time_step"]
+    with pytest.raises(StudyError, match="is taken"):
+        Study(**tiny)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("axes.particles", {"from": 1e-300, "to": 1e300, "per_decade": 1}),
+        ("axes.particles", {"from": 10**18, "to": 1e300, "per_decade": 1}),
+        ("numerics.snapshots", [1e308]),
+        ("problem.initial", {"kind": "samples", "file": "\u0000"}),
+        ("problem.initial", {"kind": "samples", "file": "."}),
+        ("problem.controls", {"file": "x" * 400}),
+        ("numerics", 0),
+        ("training", []),
+    ],
+)
+def test_odd_values_are_one_line(tiny: dict[str, Any], write: Any, path: str, value: Any) -> None:
+    with pytest.raises(MeanfieldError) as caught:
+        Study.load(write(changed(tiny, path, value)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["axes.seed={count=1}\nx=2", "axes.cells=" + "[" * 4000])
+def test_odd_overrides_are_one_line(tiny: dict[str, Any], write: Any, override: str) -> None:
+    with pytest.raises(MeanfieldError) as caught:
+        Study.load(write(tiny), [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_longer_than_the_header_are_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("x\n1,2\n3,4\n")
+    tiny["problem"]["initial"] = {"kind": "samples", "file": "d.csv", "column": "x"}
+    with pytest.raises(MeanfieldError, match=r"d\.csv"):
+        Study(**tiny, folder=tmp_path)
