@@ -24,7 +24,7 @@ from pipeline.report import (
     print_plan,
     print_rates,
     print_run,
-    rate_rows,
+    rate_records,
 )
 from pipeline.root import root_is_readable
 from pipeline.session import RunFolder, Summary, run_folder, store_path
@@ -205,8 +205,7 @@ def analyse(options: Namespace) -> int:
     counts = {step.name: plan_step(store, step).count for step in study.steps}
     summary = _summary("analyse", path, study, counts)
     if options.json:
-        header, rows = rate_rows(store)
-        summary.extra = {"rates": [dict(zip(header, row, strict=True)) for row in rows]}
+        summary.extra = {"rates": rate_records(store)}
         _print_json(summary.as_json())
     else:
         print_rates(Console(), store)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from pipeline.analysis import expected_rate
+from pipeline.analysis import NO_FIT, expected_rate
+from pipeline.axes import label
 from pipeline.layout import analysis_axes
 from pipeline.monitor import duration
 from pipeline.plan import Count, Estimate
@@ -22,36 +23,45 @@ if TYPE_CHECKING:
     from pipeline.compare import Difference
 
 
-def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
-    """The convergence table: a row per activation (and further axes) and snapshot, as text."""
+RATE_HEADER = (
+    "t", "rate [95 % CI]", "expected rate", "prefactor [95 % CI]", "expected prefactor",
+)  # fmt: skip
+
+
+def rate_records(store: Store) -> list[dict[str, Any]]:
+    """The analysis as a list: one dictionary per activation (and further axes) and snapshot."""
     axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
-    keys = [key for axis in axes for key in axis.keys]
-    names = ("rate", "rate_low", "rate_high", "prefactor", "prefactor_low", "prefactor_high")
+    names = [*vars(NO_FIT), "prefactor_expected"]
     found = {name: np.asarray(store.array(f"analysis/{name}")[...]) for name in names}
-    expected = np.asarray(store.array("analysis/prefactor_expected")[...])
-    rows = []
+    records = []
     for index in map(tuple, np.argwhere(store.wanted(axes)).tolist()):
         values = store.values_at(axes, index) or {}
         sampling = str(values.get("sampling", store.study.numerics.sampling))
-        labels = [
-            str(axis.labels(key)[i])
-            for axis, i in zip(axes, index, strict=True)
-            for key in axis.keys
-        ]
+        point = {key: label(value) for key, value in values.items()}
         for s, time in enumerate(store.study.snapshots):
-            at = (*index, s)
-            rows.append(
-                [
-                    *labels,
-                    f"{time:g}",
-                    _interval(*(found[name][at] for name in names[:3])),
-                    f"{expected_rate(sampling):g}",
-                    _interval(*(found[name][at] for name in names[3:])),
-                    _number(expected[at]),
-                ]
-            )
-    header = [*keys, "t", "rate [95 % CI]", "expected", "prefactor [95 % CI]", "expected"]
-    return header, rows
+            numbers = {name: float(found[name][(*index, s)]) for name in names}
+            known = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+            expected = {"rate_expected": expected_rate(sampling)}
+            records.append({**point, "snapshot": time, **known, **expected})
+    return records
+
+
+def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
+    """The analysis as a table of text: its header and its rows."""
+    axes = analysis_axes(store.study, with_cells=False)
+    keys = [key for axis in axes for key in axis.keys]
+    rows = [
+        [
+            *(str(record[key]) for key in keys),
+            f"{record['snapshot']:g}",
+            _interval(record["rate"], record["rate_low"], record["rate_high"]),
+            f"{record['rate_expected']:g}",
+            _interval(record["prefactor"], record["prefactor_low"], record["prefactor_high"]),
+            _number(record["prefactor_expected"]),
+        ]
+        for record in rate_records(store)
+    ]
+    return [*keys, *RATE_HEADER], rows
 
 
 def print_run(console: Console, store: Store, summary: Summary) -> None:
@@ -125,16 +135,14 @@ def print_table(
     Console(file=console.file, width=max(console.width, needed)).print(table)
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    if not math.isfinite(value):
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
         return "–"
-    if not math.isfinite(low):
-        return f"{value:.4g}"
-    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{value:.3g}" if low is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "–"
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def size(number: float) -> str:

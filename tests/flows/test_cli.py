@@ -88,6 +88,10 @@ def test_verbs_on_a_store(tmp_path: Path, study: Path) -> None:
     assert meanfield("run", "study.toml", "--direct", cwd=tmp_path).returncode == 0
     status = meanfield("status", store, "--json", cwd=tmp_path)
     assert json.loads(status.stdout)["points"]["limit"]["done"] == 2
+    records = json.loads(meanfield("analyse", store, "--json", cwd=tmp_path).stdout)["rates"]
+    assert [r["snapshot"] for r in records] == [0.0, 0.5] * 2
+    assert all(r["rate_low"] <= r["rate"] <= r["rate_high"] for r in records)
+    assert all(r["rate_expected"] == -0.5 and r["prefactor_expected"] > 0 for r in records)
     rates = meanfield("analyse", store, cwd=tmp_path)
     assert rates.returncode == 0
     assert "rate" in rates.stdout
