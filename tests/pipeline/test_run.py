@@ -192,28 +192,6 @@ def test_axes_grow_in_place(tiny: dict[str, Any], reference_store: str) -> None:
     assert run(small, "grown.zarr").computed == 0  # dropped values are kept and ignored
 
 
-@pytest.mark.parametrize(
-    "victim",
-    ["particles/w1/c/0/0/0/0", "limit/cells_50/density/c/0/0/0", "particles/status/c/0/0/0"],
-)
-@pytest.mark.parametrize("damage", ["flip", "delete", "cut"])
-def test_damage_is_found_and_mended(
-    tiny: dict[str, Any], reference_store: str, victim: str, damage: str
-) -> None:
-    path = Path(reference_store) / victim
-    content = bytearray(path.read_bytes())
-    if damage == "flip":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    else:
-        path.unlink()
-    assert run(tiny, reference_store).computed >= 1
-    run(tiny, "fresh.zarr")
-    assert_same_bits(reference_store, "fresh.zarr")
-
-
 def test_failed_points_are_told_apart_and_reproducible(tiny: dict[str, Any]) -> None:
     tiny["problem"]["domain"] = [-0.6, 0.6]
     tiny["problem"]["controls"] = {"w": 0.0, "b": 2.0}
