@@ -202,10 +202,14 @@ class Session:
             self.monitor.stop.set()
 
     def watch_signals(self) -> None:
-        """Stop cleanly on SIGINT and SIGTERM; only the main thread can ask for that."""
+        """Stop cleanly on SIGINT and SIGTERM; only the main thread can ask for that.
+
+        A signal that the caller has switched off (a background job's SIGINT) stays off.
+        """
         if self.on_signal and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self.on_signal)
-            signal.signal(signal.SIGTERM, self.on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, self.on_signal)
 
     @contextlib.contextmanager
     def stage(self, plan: StepPlan) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit status, one line for bad input, kill and resume."""
 
+import contextlib
 import json
 import os
 import random
@@ -14,6 +15,8 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
+
+MARK = "MEANFIELD_TEST_FOLDER"
 
 STUDY = """
 [study]
@@ -34,7 +37,7 @@ LONG = LONG.replace("count = 3", "count = 24")
 
 
 def meanfield(*arguments: str, cwd: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | kwargs.pop("env", {})
+    environment = os.environ | {MARK: str(cwd)} | kwargs.pop("env", {})
     return subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=cwd,
@@ -74,13 +77,12 @@ def test_direct_run_ends_with_a_table(tmp_path: Path, study: Path) -> None:
 
 
 def test_run_through_prefect_is_quiet_and_leaves_nothing(tmp_path: Path, study: Path) -> None:
-    before = ours()
     result = meanfield("run", "study.toml", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["computed"] == 14
     assert "refect" not in result.stderr
     assert "Traceback" not in result.stderr
-    assert ours() <= before
+    assert wait_gone(tmp_path) == set()
 
 
 def test_verbs_on_a_store(tmp_path: Path, study: Path) -> None:
@@ -184,15 +186,13 @@ def test_shadowing_package_is_named(tmp_path: Path, study: Path) -> None:
     assert_refused(result, "shadowed", str(tmp_path / "solvers"))
 
 
-def ours() -> set[int]:
-    """Processes that run something of ours: drivers, workers, servers."""
+def ours(folder: Path) -> set[int]:
+    """Processes that descend from a command started in a folder: all inherit its mark."""
     found = set()
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if process.pid != os.getpid() and any(
-            word in line for word in ("flows.cli", "server_process", "multiprocessing.")
-        ):
-            found.add(process.pid)
+    for process in psutil.process_iter(["pid"]):
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == str(folder) and process.status() != "zombie":
+                found.add(process.pid)
     return found
 
 
@@ -200,13 +200,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", "study.toml", *arguments],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, env=os.environ | {MARK: str(folder)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # off in background jobs
     )  # fmt: skip
 
 
-def wait_gone(before: set[int], seconds: float = 15.0) -> set[int]:
+def wait_gone(folder: Path, seconds: float = 15.0) -> set[int]:
     deadline = time.monotonic() + seconds
-    while (left := ours() - before) and time.monotonic() < deadline:
+    while (left := ours(folder)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return left
 
@@ -223,14 +224,13 @@ def done_points(folder: Path) -> int:
 def test_killed_five_times_then_completed(tmp_path: Path) -> None:
     """kill -9 of the driver's group at random moments: only what was lost is computed again."""
     (tmp_path / "study.toml").write_text(LONG)
-    before = ours()
     moments = random.Random(5)
     for number in range(5):
         driver = start(tmp_path, *(["--direct"] if number % 2 else []))
         time.sleep(moments.uniform(1.0, 9.0))
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
-        assert wait_gone(before) == set()
+        assert wait_gone(tmp_path) == set()
     committed = done_points(tmp_path)
     total = 2 + 2 * 4 * 24
     result = meanfield("run", "study.toml", "--json", cwd=tmp_path)
@@ -238,7 +238,7 @@ def test_killed_five_times_then_completed(tmp_path: Path) -> None:
     summary = json.loads(result.stdout)
     assert summary["computed"] == total - committed
     assert summary["points"]["particles"]["done"] == total - 2
-    assert wait_gone(before) == set()
+    assert wait_gone(tmp_path) == set()
     assert list(tmp_path.rglob("*.partial")) == []
     fresh = meanfield("run", "study.toml", "--direct", "--store", "fresh.zarr", cwd=tmp_path)
     assert fresh.returncode == 0
@@ -257,19 +257,16 @@ def test_nothing_outlives_a_driver_that_is_killed_alone(tmp_path: Path, direct: 
     deadline = time.monotonic() + 90
     while done_points(tmp_path) < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
-    family = psutil.Process(driver.pid).children(recursive=True)
-    assert len(family) >= 3
+    assert len(ours(tmp_path)) >= 4
     driver.kill()
     driver.wait()
-    _, left = psutil.wait_procs(family, timeout=15)
-    assert not left
+    assert wait_gone(tmp_path) == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("direct", [True, False])
 def test_interrupted_run_ends_cleanly(tmp_path: Path, number: int, direct: bool) -> None:
     (tmp_path / "study.toml").write_text(LONG.replace("count = 24", "count = 200"))
-    before = ours()
     driver = start(tmp_path, *(["--direct"] if direct else []))
     deadline = time.monotonic() + 90
     while done_points(tmp_path) < 3 and time.monotonic() < deadline:
@@ -279,7 +276,7 @@ def test_interrupted_run_ends_cleanly(tmp_path: Path, number: int, direct: bool)
     assert driver.returncode == 128 + number, err
     assert "Traceback" not in err + out
     assert "goes on" in err
-    assert wait_gone(before) == set()
+    assert wait_gone(tmp_path) == set()
     record = json.loads((tmp_path / "runs/long/run.json").read_text())
     assert record["exit"] == 128 + number
     assert record["points"]["particles"]["pending"] > 0
