@@ -321,7 +321,7 @@ def test_a_kept_reference_forgets_its_poll() -> None:
     assert exact.measure(0) is exact.measure(0)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gcu"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_switches_between_steep_knots_are_not_missed(name: str) -> None:
     """Against our own fourth-order particles with steps far below the width of a switch."""
     random = np.random.default_rng(0)
