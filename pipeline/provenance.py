@@ -15,12 +15,10 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from pipeline.errors import StudyError
 from solvers import NUMERICS_VERSION
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "xarray", "zarr", "dask", "prefect")
 DECISIVE = ("numpy", "numba", "llvmlite", "scipy")
-OURS = ("solvers", "pipeline", "flows")
 
 
 @lru_cache(maxsize=1)
@@ -52,23 +50,6 @@ def provenance() -> dict[str, Any]:
             Path(sys.argv[0]).name if i == 0 else a for i, a in enumerate(sys.argv)
         ),
     }
-
-
-def check_packages() -> None:
-    """See that solvers, pipeline and flows are ours: their names are generic.
-
-    Raises:
-        StudyError: naming the folder that shadows one of them.
-    """
-    home = Path(__file__).resolve().parent.parent
-    for name in OURS:
-        module = importlib.import_module(name)
-        found = Path(module.__file__ or "").resolve().parent.parent
-        if found != home:
-            raise StudyError(
-                f"the package '{name}' of meanfield is shadowed by {found / name}; "
-                "run from another folder, or take that one off PYTHONPATH"
-            )
 
 
 def _commit() -> str | None:

@@ -128,11 +128,6 @@ class Store:
             mask = np.logical_and.outer(mask, own)
         return mask
 
-    @property
-    def grid(self) -> str:
-        """A digest of the stored axes, which changes when the store grows."""
-        return _grid_hash(self.axes)
-
 
 def create(path: Path, study: Study) -> None:
     """Make a study's store if there is none.
