@@ -15,6 +15,7 @@ from flows.cli import Interruption
 from flows.clusters import crew_client
 from flows.server import (
     EphemeralServer,
+    check_home,
     check_server,
     driver_identity,
     mark_crashed,
@@ -56,6 +57,8 @@ def drive(
     if url:
         prefect_settings(url)
         check_server(url)
+    elif not options.direct:
+        check_home(_home())
     with contextlib.ExitStack() as stack:
         if options.cluster != "local":  # it may be out of reach, and then nothing is written
             client, workers = stack.enter_context(crew_client(options.cluster, options.workers))

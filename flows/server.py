@@ -275,6 +275,20 @@ def prefect_settings(url: str, home: Path | None = None) -> dict[str, str]:
     return settings
 
 
+def check_home(home: Path) -> None:
+    """See that a server of ours could keep its files there, without writing anything.
+
+    Raises:
+        ServerError: if not.
+    """
+    place = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise ServerError(
+            f"{place}: not a folder that can be written, and the Prefect server needs {home}; make "
+            "room for it, or run with --direct"
+        )
+
+
 def check_server(url: str) -> None:
     """See that the user's Prefect server answers.
 

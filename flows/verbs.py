@@ -12,10 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from flows.clusters import check_cluster
-from pipeline.analysis import analyse as analyse_store
 from pipeline.axes import label
 from pipeline.errors import StudyError
-from pipeline.figure import draw_w1
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
 from pipeline.report import (
@@ -27,9 +25,16 @@ from pipeline.report import (
     rate_records,
 )
 from pipeline.root import root_is_readable
-from pipeline.session import RunFolder, Summary, run_folder, store_path
+from pipeline.session import (
+    RunFolder,
+    Summary,
+    analyse_and_draw,
+    folder_of,
+    run_folder,
+    store_path,
+)
 from pipeline.status import Status
-from pipeline.store import Store, check_usable, open_store, stored_study
+from pipeline.store import Store, check_usable, check_writable, open_store, stored_study
 from pipeline.study import Study
 from pipeline.validation import nearest
 from pipeline.verify import verify as verify_store
@@ -115,9 +120,7 @@ def retry(options: Namespace) -> int:
     check_cluster(options.cluster)
     failures = [status for status in Status if status not in (Status.PENDING, Status.DONE)]
     redo = frozenset(int(s) for s in failures if options.all or s >= Status.TIMEOUT)
-    beside = path.parent
-    folder = beside if (beside / "study.toml").is_file() else run_folder(study).folder
-    places = RunFolder(folder, path)
+    places = RunFolder(folder_of(path, study), path)
     return _end(*drive(study, places, options, str(path), redo), places, options)
 
 
@@ -126,6 +129,8 @@ def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) 
     summary.verb = options.verb
     if options.json:
         _print_json(summary.as_json())
+    elif "problem" in summary.extra:  # what the store holds may be out of reach
+        print_counts(Console(), summary.points)
     else:
         print_run(Console(), store, summary)
         print(f"store {places.store}, figure {places.folder / 'w1-against-m.png'}")
@@ -198,10 +203,8 @@ def analyse(options: Namespace) -> int:
     store = open_store(path, study)
     if "particles" not in study.header.steps:
         raise StudyError(f"{path}: nothing to analyse: the study has no step particles")
-    analyse_store(store)
-    beside = path.parent
-    if (beside / "study.toml").is_file():
-        draw_w1(store, beside / "w1-against-m.png")
+    check_writable(path)
+    analyse_and_draw(store, folder_of(path, study))
     counts = {step.name: plan_step(store, step).count for step in study.steps}
     summary = _summary("analyse", path, study, counts)
     if options.json:
@@ -291,6 +294,8 @@ def _summary(verb: str, path: Path, study: Study, points: dict[str, Any]) -> Sum
 def _how_to_go_on(summary: Summary) -> str:
     if summary.interrupted:
         return "interrupted; nothing that was finished is lost: the same command goes on"
+    if "problem" in summary.extra:
+        return "stopped early; nothing that was finished is lost: the same command goes on"
     if any(count.failures for count in summary.points.values()):
         return "some points failed; their logs, with a command that reproduces each, are in logs/"
     return "some points are pending; the same command goes on"

@@ -13,10 +13,12 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from pipeline.axes import Axis
-from pipeline.layout import analysis_axes
-from pipeline.reference import reference_of
+from pipeline.layout import FLOOR, RATES, AnalysisTable, analysis_axes, analysis_tables
+from pipeline.orders import analyse_orders
+from pipeline.reference import dobrushin_of, reference_of
 from pipeline.store import Store
 from solvers.empirical import asymptotic_prefactor
+from solvers.errors import MeanfieldError
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -113,31 +115,48 @@ def fit_floor(w1: np.ndarray, w1_pde: np.ndarray) -> float:
 
 
 def analyse(store: Store) -> None:
-    """Compute /analysis from what /particles holds, and write it."""
-    if "particles" not in store.study.header.steps:
-        return
-    distances = read_axis_last(store, "w1", with_cells=False)
-    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
+    """Compute /analysis from what the steps hold, and write it."""
+    tables = analysis_tables(store.study)
+    if RATES in tables:
+        _analyse_rates(store)
+    if FLOOR in tables:
+        _analyse_floor(store)
+    if "limit" in store.study.header.steps:
+        analyse_orders(store)
+
+
+def _analyse_rates(store: Store) -> None:
+    distances = read_axis_last(store, "w1", RATES)
+    growth = distances / read_axis_last(store, "w1_initial", RATES)
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, RATES)]
     particles = _particle_numbers(store)
-    names = [*vars(NO_FIT), "prefactor_expected"]
+    names = [variable.name for variable in RATES.variables]
     found = {name: np.full(store.array(f"analysis/{name}").shape, math.nan) for name in names}
-    for index in _study_points(store, axes):
+    for index in store.points(axes):
         for snapshot in range(len(store.study.snapshots)):
             fit = fit_rate(particles, distances[index][..., snapshot])
             for name, value in vars(fit).items():
                 found[name][(*index, snapshot)] = value
-        found["prefactor_expected"][index] = _expected_prefactors(store, axes, index)
+        found["dobrushin_measured"][index] = _largest(growth[index])
+        for name, values in _expected(store, axes, index).items():
+            found[name][index] = values
     for name, values in found.items():
         store.array(f"analysis/{name}")[...] = values
-    if "limit" in store.study.header.steps:
-        _analyse_floor(store, distances, axes)
 
 
-def _analyse_floor(store: Store, distances: np.ndarray, inner: Sequence[Axis]) -> None:
-    against_pde = read_axis_last(store, "w1_pde", with_cells=True)
-    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=True)]
+def _largest(growth: np.ndarray) -> np.ndarray:
+    """The maximum over M and seeds at each snapshot, points without a result left out."""
+    known = np.where(np.isnan(growth), -math.inf, growth).max(axis=(0, 1))
+    return np.where(np.isfinite(known), known, math.nan)
+
+
+def _analyse_floor(store: Store) -> None:
+    distances = read_axis_last(store, "w1", RATES)
+    inner = [store.axes[a.name] for a in analysis_axes(store.study, RATES)]
+    against_pde = read_axis_last(store, "w1_pde", FLOOR)
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, FLOOR)]
     found = np.full(store.array("analysis/floor").shape, math.nan)
-    for index in _study_points(store, axes):
+    for index in store.points(axes):
         place = tuple(i for axis, i in zip(axes, index, strict=True) if axis in inner)
         for snapshot in range(len(store.study.snapshots)):
             floor = fit_floor(distances[place][..., snapshot], against_pde[index][..., snapshot])
@@ -145,29 +164,42 @@ def _analyse_floor(store: Store, distances: np.ndarray, inner: Sequence[Axis]) -
     store.array("analysis/floor")[...] = found
 
 
-def _expected_prefactors(store: Store, axes: Sequence[Axis], index: tuple[int, ...]) -> np.ndarray:
-    """√(2/π)∫√(F(1−F)) at each snapshot for i.i.d. samples; they stay i.i.d. under the flow."""
-    values = store.values_at(axes, index) or {}
-    case = store.study.case(values)
-    if case.sampling != "iid":
-        return np.full(len(store.study.snapshots), math.nan)
-    reference = reference_of(case)
-    return np.array(
-        [asymptotic_prefactor(reference.measure(s)) for s in range(len(store.study.snapshots))]
-    )
+def _expected(store: Store, axes: Sequence[Axis], index: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """What theory gives at each snapshot; NaN where it gives nothing or cannot be computed.
+
+    For i.i.d. samples, which stay i.i.d. under the flow, the prefactor is √(2/π)∫√(F(1−F)).
+    """
+    case = store.study.case(store.values_at(axes, index) or {})
+    count = len(store.study.snapshots)
+    unknown = np.full(count, math.nan)
+    try:
+        reference, factor = reference_of(case), dobrushin_of(case)
+    except MeanfieldError:  # a failure of the points too, which say so
+        return {"prefactor_expected": unknown, "dobrushin_factor": unknown}
+    if not case.sampling.startswith("iid"):
+        return {"prefactor_expected": unknown, "dobrushin_factor": factor}
+    prefactor = [asymptotic_prefactor(reference.measure(s)) for s in range(count)]
+    return {"prefactor_expected": np.array(prefactor), "dobrushin_factor": factor}
 
 
-def read_axis_last(store: Store, name: str, *, with_cells: bool) -> np.ndarray:
+def read_axis_last(store: Store, name: str, table: AnalysisTable) -> np.ndarray:
     """A variable of /particles over the study's M and seeds, those axes before the snapshot.
 
     Returns:
-        an array over the stored analysis axes, then M (ascending), seed, snapshot.
+        an array over the stored analysis axes, then M (ascending), seed, snapshot; the snapshot
+        has length 1 for a variable that has none.
     """
-    step = next(s for s in store.study.steps if s.name == "particles")
-    table = step.tables[1 if with_cells else 0]
-    axes = store.table_axes(table)
-    kept = [a.name for a in analysis_axes(store.study, with_cells)]
+    owner, variable = next(
+        (table, variable)
+        for table in store.study.step("particles").tables
+        for variable in table.variables
+        if variable.name == name
+    )
+    axes = store.table_axes(owner)
+    kept = [a.name for a in analysis_axes(store.study, table)]
     found = np.asarray(store.array(f"particles/{name}")[...])
+    if not variable.dims:
+        found = found[..., None]
     for number, axis in enumerate(axes):
         if axis.name not in kept:
             found = found.take(_ascending(store, axis), axis=number)
@@ -197,11 +229,6 @@ def _ascending(store: Store, axis: Axis) -> list[int]:
     return sorted(positions, key=lambda position: labels[position])
 
 
-def _study_points(store: Store, axes: Sequence[Axis]) -> list[tuple[int, ...]]:
-    mask = store.wanted(axes)
-    return [tuple(int(i) for i in index) for index in np.argwhere(mask)]
-
-
 def expected_rate(sampling: str) -> float:
-    """The exponent that theory gives in one dimension: −1/2 for i.i.d., −1 for quantiles."""
-    return {"iid": -0.5, "quantile": -1.0}[sampling]
+    """The exponent that theory gives in one dimension: −1/2 for i.i.d. samples, else −1."""
+    return -0.5 if sampling.startswith("iid") else -1.0

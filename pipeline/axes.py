@@ -8,7 +8,7 @@ whole (ranges round half-even), floats keep 12 significant digits.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +54,11 @@ class Axis:
         column = self.keys.index(key)
         return [label(position[column]) for position in self.values]
 
+    def settings(self, key: str) -> list[Value]:
+        """The values of one key."""
+        column = self.keys.index(key)
+        return [position[column] for position in self.values]
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -65,11 +70,22 @@ def label(value: Value) -> Value:
     everywhere, and changed data are another one.
     """
     if isinstance(value, pydantic.BaseModel):
-        value = value.model_dump(mode="json")
-        if "file" in value:
-            path = Path(value["file"])
-            value["file"] = f"{path.name} (sha256 {digest(path)[:12]})"
+        value = map_files(value.model_dump(mode="json"), _known)
     return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list, tuple)) else value
+
+
+def _known(file: str) -> str:
+    path = Path(file)
+    return f"{path.name} (sha256 {digest(path)[:12]})"
+
+
+def map_files(value: Any, change: Callable[[str], str]) -> Any:
+    """Apply a function to every ``file`` entry of a table, however deep."""
+    if isinstance(value, dict):
+        return {k: change(v) if k == "file" else map_files(v, change) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [map_files(item, change) for item in value]
+    return value
 
 
 def digest(path: Path) -> str:
@@ -122,8 +138,10 @@ def _with_paths(axis: Axis, folder: Path) -> Axis:
 
 
 def _with_path(value: Value, folder: Path) -> Value:
-    file = getattr(value, "file", None)
-    return value if file is None else value.model_copy(update={"file": str(folder / file)})
+    if not isinstance(value, Settings):
+        return value
+    table = value.model_dump(mode="json", exclude_none=True)
+    return type(value).model_validate(map_files(table, lambda file: str(folder / file)))
 
 
 def _rank(axis: Axis) -> int:

@@ -1,6 +1,7 @@
 """One point of a grid as the solvers want it: laws, controls, times and numbers."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,8 +11,24 @@ import numpy as np
 import pydantic
 
 from solvers.activations import Activation
-from solvers.controls import Controls, control_from, read_controls
-from solvers.distributions import Beta, Distribution, Normal, Samples, Uniform, read_column
+from solvers.control_files import read_controls
+from solvers.controls import Controls
+from solvers.distributions import (
+    Affine,
+    Beta,
+    Distribution,
+    Mixture,
+    Normal,
+    Product,
+    Samples,
+    SampleVectors,
+    Uniform,
+    VectorDistribution,
+    read_column,
+    read_columns,
+)
+from solvers.vector_controls import VectorControls, controls_from
+from solvers.wasserstein import PointMasses
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,16 +38,21 @@ class Problem:
     Attributes:
         horizon: final time T.
         domain: the spatial domain, or "auto".
-        initial: the initial law f_0.
-        controls: w(t) and b(t).
+        initial: the initial law f_0, a Distribution, or a VectorDistribution in R^d.
+        controls: w(t) and b(t), Controls, or VectorControls in R^d.
+        perturbed: other controls, to compare with; None unless the study gives some.
+        target: the law to be reached, a Distribution or PointMasses on the line, or a
+            VectorDistribution; None unless the study gives one.
         times: the time grid, (steps + 1,), ending on every knot of the controls.
         snapshot_indices: positions of the snapshots in ``times``.
     """
 
     horizon: float
     domain: Literal["auto"] | tuple[float, float]
-    initial: Distribution
-    controls: Controls
+    initial: Any
+    controls: Any
+    perturbed: Any
+    target: Any
     times: np.ndarray
     snapshot_indices: np.ndarray
 
@@ -55,11 +77,30 @@ class Case:
     seed: int
     sampling: str
     integrator: str
+    limiter: Literal["none", "positivity"]
     timeout: float
 
 
-def load_distribution(spec: Any, folder: Path) -> Distribution:
+def load_law(spec: Any, folder: Path) -> Distribution | VectorDistribution | PointMasses:
     """Build a law from its table.
+
+    Raises:
+        DistributionError: if the numbers or the data file are no law.
+    """
+    table = _table(spec)
+    kind = table.pop("kind")
+    if kind == "atoms":
+        return _atoms(**table)
+    if kind == "product":
+        return Product([load_distribution(component, folder) for component in table["components"]])
+    if kind == "samples" and table.get("columns"):
+        path = folder / table["file"]
+        return _sample_vectors(str(path), tuple(table["columns"]), _stamp(path))
+    return load_distribution(spec, folder)
+
+
+def load_distribution(spec: Any, folder: Path) -> Distribution:
+    """Build a law on the line from its table.
 
     Raises:
         DistributionError: if the numbers or the data file are no law.
@@ -69,6 +110,11 @@ def load_distribution(spec: Any, folder: Path) -> Distribution:
     if kind == "samples":
         path = folder / table["file"]
         return _samples(str(path), table.get("column"), _stamp(path))
+    if kind == "mixture":
+        components = [load_distribution(component, folder) for component in table["components"]]
+        return Mixture(table["weights"], components)
+    if kind == "affine":
+        return Affine(load_distribution(table["of"], folder), table["scale"], table["shift"])
     laws: dict[str, Callable[..., Distribution]] = {
         "uniform": Uniform,
         "normal": Normal,
@@ -77,7 +123,7 @@ def load_distribution(spec: Any, folder: Path) -> Distribution:
     return laws[kind](**table)
 
 
-def load_controls(spec: Any, folder: Path, horizon: float) -> Controls:
+def load_controls(spec: Any, folder: Path, horizon: float) -> Controls | VectorControls:
     """Build the controls from their table, and check them on [0, horizon].
 
     Raises:
@@ -86,7 +132,7 @@ def load_controls(spec: Any, folder: Path, horizon: float) -> Controls:
     table = _table(spec)
     if "file" in table:
         return read_controls(folder / table["file"], horizon)
-    controls = Controls(control_from(table["w"]), control_from(table["b"]))
+    controls = controls_from(table["w"], table["b"])
     controls.check(horizon)
     return controls
 
@@ -106,6 +152,17 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return (stat.st_mtime_ns, stat.st_size)
+
+
+def _atoms(points: Sequence[float], weights: Sequence[float]) -> PointMasses:
+    return PointMasses(points, np.array(weights) / math.fsum(weights))
+
+
+@lru_cache(maxsize=16)
+def _sample_vectors(
+    path: str, columns: tuple[str | int, ...], _stamp: tuple[int, int]
+) -> SampleVectors:
+    return SampleVectors(read_columns(path, columns))
 
 
 @lru_cache(maxsize=16)

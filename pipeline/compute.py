@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.axes import Value
-from pipeline.errors import StoreError
+from pipeline.errors import StoreChangedError, StoreError
 from pipeline.provenance import fingerprint
 from pipeline.shards import (
     Shard,
@@ -30,9 +30,8 @@ from pipeline.shards import (
     write_fields,
 )
 from pipeline.status import KEEPS_DATA, Status, UpstreamError, status_of
-from pipeline.steps import STEPS
 from pipeline.steps.base import Poll, Step
-from pipeline.store import Store, open_store
+from pipeline.store import Store, check_root, open_store
 from pipeline.study import Study
 from solvers.errors import NonFiniteError, PointTimeoutError
 
@@ -43,12 +42,14 @@ class RunSpec:
 
     Attributes:
         store: path of the store.
+        root: the digest of its root metadata, as the driver opened it.
         study: the resolved study as JSON.
         fingerprint: the driver's versions and CPU features; a worker that differs refuses.
         redo: statuses whose points are computed again.
     """
 
     store: str
+    root: str
     study: str
     fingerprint: str
     redo: frozenset[int] = frozenset()
@@ -75,6 +76,7 @@ class Token:
         failed: how many of these lack a result, in any table.
         failures: why, except where an earlier step failed.
         seconds: of computing, reading and writing.
+        abandoned: why the worker gave the shard up, if the store has changed under the run.
     """
 
     shard: Shard
@@ -82,6 +84,7 @@ class Token:
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
+    abandoned: str = ""
 
 
 class Deadline:
@@ -102,26 +105,37 @@ class StoredLimit:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._step = STEPS["limit"]
         self._cached: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def _step(self) -> Step:
+        return self._store.study.step("limit")
 
     def at(self, values: Mapping[str, Value]) -> tuple[np.ndarray, np.ndarray]:
         """Positions and density at a point.
 
         Raises:
             UpstreamError: if that point has none.
+            StoreError: if it cannot be read.
         """
         axes = self._store.table_axes(self._step.tables[0])
         index = self._store.index_of(axes, values)
         if index not in self._cached:
-            status = Status(int(np.asarray(self._store.array("limit/status")[index])))
-            if status not in KEEPS_DATA:
-                raise UpstreamError(f"the step limit has no result here: {status.meaning}")
-            self._cached[index] = (
-                read_field(self._store, self._step, "position", index),
-                read_field(self._store, self._step, "density", index),
-            )
+            try:
+                self._cached[index] = self._read(index)
+            except ValueError as error:
+                reason = f"a chunk of the step limit is damaged ({error})"
+                raise StoreError(f"{self._store.path}: {reason}; `run` mends it") from None
         return self._cached[index]
+
+    def _read(self, index: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        status = Status(int(np.asarray(self._store.array("limit/status")[index])))
+        if status not in KEEPS_DATA:
+            raise UpstreamError(f"the step limit has no result here: {status.meaning}")
+        return (
+            read_field(self._store, self._step, "position", index),
+            read_field(self._store, self._step, "density", index),
+        )
 
 
 def compute_bundle(spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
@@ -136,12 +150,16 @@ def compute_bundle(spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
             "a worker differs from the driver in versions or CPU features, so its bits may too: "
             f"{fingerprint()} against {spec.fingerprint}"
         )
-    store, limit = _session(spec.store, spec.study)
+    try:
+        store, limit = _session(spec.store, spec.root, spec.study)
+    except StoreChangedError as change:
+        return [Token(shard, abandoned=str(change)) for shard in shards]
     return [compute_shard(store, limit, shard, spec.redo) for shard in shards]
 
 
 @lru_cache(maxsize=2)
-def _session(path: str, document: str) -> tuple[Store, StoredLimit]:
+def _session(path: str, root: str, document: str) -> tuple[Store, StoredLimit]:
+    check_root(Path(path), root)
     store = open_store(Path(path), Study(**json.loads(document), where=path))
     return store, StoredLimit(store)
 
@@ -149,8 +167,15 @@ def _session(path: str, document: str) -> tuple[Store, StoredLimit]:
 def compute_shard(
     store: Store, limit: StoredLimit, shard: Shard, redo: frozenset[int] = frozenset()
 ) -> Token:
-    """Compute the missing points of a shard and write it."""
-    step = STEPS[shard.step]
+    """Compute the missing points of a shard and write it, or give it up if the store changes."""
+    try:
+        return _compute_shard(store, limit, shard, redo)
+    except StoreChangedError as change:
+        return Token(shard, abandoned=str(change))
+
+
+def _compute_shard(store: Store, limit: StoredLimit, shard: Shard, redo: frozenset[int]) -> Token:
+    step = store.study.step(shard.step)
     token = Token(shard)
     start = time.perf_counter()
     tables = step.tables_in(store.study.header.steps)
@@ -249,9 +274,15 @@ class At:
 def guarded(
     step: str, values: Mapping[str, Value], call: Callable[[], Any]
 ) -> tuple[Any, Failure | None]:
-    """Run a solver; whatever it raises becomes the failure of its point and of no other."""
+    """Run a solver; whatever it raises becomes the failure of its point and of no other.
+
+    Raises:
+        OSError: a store or a file out of reach is no fault of the point.
+    """
     try:
         return call(), None
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, PointTimeoutError):
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return None, Failure(step, values, status_of(error), reason, traceback.format_exc())

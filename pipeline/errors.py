@@ -17,3 +17,7 @@ class ClusterError(MeanfieldError, RuntimeError):
 
 class StoreError(MeanfieldError, OSError):
     """A store cannot be created, opened, read or written, or belongs to another study."""
+
+
+class StoreChangedError(StoreError):
+    """A store has grown, or been replaced, under a run: what that would write is out of date."""

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.compute import Failure, RunSpec, Token, compute_bundle
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, StoreChangedError
 from pipeline.monitor import Monitor
 from pipeline.plan import Task
 from pipeline.shards import missing_points, places_of, put, read_block, write_block
 from pipeline.status import Status
-from pipeline.steps import STEPS
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -168,9 +167,17 @@ class _Submission:
 
 
 def _record(tokens: Sequence[Token], tasks: Sequence[Task], crew: Crew, monitor: Monitor) -> None:
+    """Count what a bundle has done.
+
+    Raises:
+        StoreChangedError: if a worker gave up a shard.
+    """
     cost = sum(task.cost for task in tasks)
     crew.pace.learn(sum(token.seconds for token in tokens), cost)
     monitor.finished(tokens, cost)
+    for token in tokens:
+        if token.abandoned:
+            raise StoreChangedError(token.abandoned)
 
 
 def execute_suspects(
@@ -196,7 +203,7 @@ def execute_suspects(
 
 def _with_points(store: Store, spec: RunSpec, task: Task) -> Task:
     """A task that names its missing points, so that it can be halved."""
-    step = STEPS[task.shard.step]
+    step = store.study.step(task.shard.step)
     tables = step.tables_in(store.study.header.steps)
     blocks = [read_block(store, step, table, task.shard, spec.redo) for table in tables]
     points = tuple(tuple(offset) for offset in np.argwhere(missing_points(blocks)).tolist())
@@ -210,7 +217,7 @@ def _part(task: Task, points: tuple[tuple[int, ...], ...]) -> Task:
 
 def _mark_killer(store: Store, task: Task, monitor: Monitor) -> None:
     """Mark a point that kills its worker, and what depends on it in further tables."""
-    step = STEPS[task.shard.step]
+    step = store.study.step(task.shard.step)
     (offset,) = task.shard.only or ()
     tables = step.tables_in(store.study.header.steps)
     blocks = [read_block(store, step, table, task.shard, frozenset()) for table in tables]

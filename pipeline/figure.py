@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.analysis import expected_rate, read_axis_last
-from pipeline.layout import analysis_axes
+from pipeline.layout import RATES, analysis_axes, analysis_tables
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def draw_w1(store: Store, path: Path) -> None:
         store: an analysed store.
         path: the PNG file; written whole or not at all.
     """
-    if "particles" not in store.study.header.steps:
+    if RATES not in analysis_tables(store.study):
         return
     from matplotlib.figure import Figure  # takes a second to import, and only runs need it
 
@@ -39,7 +39,7 @@ def draw_w1(store: Store, path: Path) -> None:
         left=1.0 / width, right=1 - 0.2 / width, bottom=0.13, top=0.84, wspace=0.06
     )
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    distances = read_axis_last(store, "w1", with_cells=False)
+    distances = read_axis_last(store, "w1", RATES)
     for panel, snapshot in zip(panels, shown, strict=True):
         _draw_panel(panel, store, distances, snapshot)
     panels[0].set_ylabel(r"$W_1(f_t^M, f_t)$, mean and std over seeds")
@@ -50,7 +50,7 @@ def draw_w1(store: Store, path: Path) -> None:
 
 
 def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: int) -> None:
-    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, RATES)]
     particles = _numbers(store)
     panel.set_xscale("log")
     panel.set_xlim(particles[0] / 1.5, particles[-1] * 1.5)

@@ -43,10 +43,11 @@ def heartbeat(store: Path) -> Iterator[None]:
 
 
 def other_drivers(store: Path) -> list[str]:
-    """Drivers at work on a store, this process apart, as "host (pid n)".
+    """Drivers at work on a store, this process apart, as "host (pid 12, seen 3 s ago)".
 
-    One on another host counts as alive for a minute after its last sign of life; one on this host
-    for as long as its process exists. Files of dead ones are removed.
+    The time is that since the driver's last sign of life. One on another host counts as alive for a
+    minute after it; one on this host for as long as its process exists. Files of dead ones are
+    removed.
     """
     alive = []
     for file in sorted((store / FOLDER).glob("*.json")):
@@ -59,7 +60,7 @@ def other_drivers(store: Path) -> list[str]:
             continue
         here = host == socket.gethostname()
         if (here and _exists(pid, started)) or (not here and time.time() - when < FRESH):
-            alive.append(f"{host} (pid {pid})")
+            alive.append(f"{host} (pid {pid}, seen {max(time.time() - when, 0):.0f} s ago)")
         else:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)

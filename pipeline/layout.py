@@ -44,9 +44,7 @@ class ArraySpec:
 
 def table_axes(study: Study, table: Table) -> tuple[Axis, ...]:
     """The axes of a table, in the order of its dimensions."""
-    from pipeline.steps import STEPS
-
-    own, *others = (STEPS[name] for name in table.steps)
+    own, *others = (study.step(name) for name in table.steps)
     return study.step_axes(own, *others)
 
 
@@ -113,13 +111,10 @@ def cells_values(axes: Sequence[Axis]) -> list[int]:
     return list(dict.fromkeys(values))
 
 
-def analysis_axes(study: Study, with_cells: bool) -> tuple[Axis, ...]:
-    """The axes of the analysis: those of the particles without M and seed."""
-    from pipeline.steps import STEPS
-
-    own = [STEPS["particles"]] + ([STEPS["limit"]] if with_cells else [])
-    dropped = {"particles", "seed"}
-    return tuple(a for a in study.step_axes(*own) if not dropped.intersection(a.keys))
+def analysis_axes(study: Study, table: "AnalysisTable") -> tuple[Axis, ...]:
+    """The axes of a table of the analysis."""
+    axes = study.step_axes(*(study.step(name) for name in table.steps))
+    return tuple(axis for axis in axes if not table.without.intersection(axis.keys))
 
 
 def chunk_slices(
@@ -175,15 +170,26 @@ def _table_arrays(
     yield from _coordinates(step.name, axes)
     yield _snapshot_coordinate(study, step.name)
     own = tuple(chunk.get(axis.name, 1) for axis in axes)
+    lengths = inner_lengths(study)
     yield _data(step.name, table.status, axes, own, (), (), "i1", STATUS_ATTRIBUTES)
     for variable in table.variables:
         if variable.field:
             yield from _field_arrays(study, step, variable, axes)
             continue
-        extra = tuple(len(study.snapshots) for _ in variable.dims)
+        extra = tuple(lengths[name] for name in variable.dims)
         yield _data(
             step.name, variable.name, axes, own, variable.dims, extra, "f8", _attributes(variable)
         )
+
+
+def inner_lengths(study: Study) -> dict[str, int]:
+    """The lengths of the dimensions that are no axes; that of x depends on the point."""
+    dimension = study.dimension
+    return {
+        "snapshot": len(study.snapshots),
+        "component": dimension,
+        "other_component": dimension,
+    }
 
 
 def _field_arrays(
@@ -197,7 +203,7 @@ def _field_arrays(
         if fixed_domain(study):
             attributes: dict[str, Any] = {"long_name": "cell centre", "axis": "X"}
             yield ArraySpec(f"{group}/x", ("x",), (cells,), (cells,), "f8", attributes)
-        lengths = {"snapshot": len(study.snapshots), "x": cells}
+        lengths = inner_lengths(study) | {"x": cells}
         extra = tuple(lengths[name] for name in variable.dims)
         ones = tuple(1 for _ in rest)
         yield _data(
@@ -212,32 +218,79 @@ def fixed_domain(study: Study) -> tuple[float, float] | None:
 
 
 def _analysis_arrays(study: Study, stored: dict[str, Axis]) -> Iterator[ArraySpec]:
-    if "particles" not in study.header.steps:
-        return
-    for variable, with_cells in ANALYSIS:
-        if with_cells and "limit" not in study.header.steps:
-            continue
-        axes = [stored[axis.name] for axis in analysis_axes(study, with_cells)]
+    for table in analysis_tables(study):
+        axes = [stored[axis.name] for axis in analysis_axes(study, table)]
         yield from _coordinates("analysis", axes)
         yield _snapshot_coordinate(study, "analysis")
         own = tuple(ANALYSIS_CHUNK if i < 3 else 1 for i in range(len(axes)))
         extra = (len(study.snapshots),)
-        yield _data(
-            "analysis", variable.name, axes, own, ("snapshot",), extra, "f8", _attributes(variable)
-        )
+        for variable in table.variables:
+            attributes = _attributes(variable)
+            yield _data(
+                "analysis", variable.name, axes, own, ("snapshot",), extra, "f8", attributes
+            )
 
 
-ANALYSIS: tuple[tuple[Variable, bool], ...] = (
-    (Variable("rate", "exponent r of the fit w1 = prefactor M^r"), False),
-    (Variable("rate_low", "lower end of the 95 % confidence interval of rate"), False),
-    (Variable("rate_high", "upper end of the 95 % confidence interval of rate"), False),
-    (Variable("prefactor", "prefactor of the fit w1 = prefactor M^r"), False),
-    (Variable("prefactor_low", "lower end of its 95 % confidence interval"), False),
-    (Variable("prefactor_high", "upper end of its 95 % confidence interval"), False),
-    (Variable("prefactor_expected", "sqrt(2/pi) times the integral of sqrt(F(1-F))"), False),
-    (Variable("floor", "level at which w1_pde ends for large M: the PDE's own distance"), True),
+@dataclass(frozen=True)
+class AnalysisTable:
+    """Variables of /analysis that share their axes; for studies on the line.
+
+    Attributes:
+        steps: the steps whose axes it has, all of which the study must have.
+        without: keys whose axes it lacks, because the analysis goes along them.
+        variables: what it holds, at each snapshot.
+    """
+
+    steps: tuple[str, ...]
+    without: frozenset[str]
+    variables: tuple[Variable, ...]
+
+
+RATES = AnalysisTable(
+    ("particles",),
+    frozenset({"particles", "seed"}),
+    (
+        Variable("rate", "exponent r of the fit w1 = prefactor M^r"),
+        Variable("rate_low", "lower end of the 95 % confidence interval of rate"),
+        Variable("rate_high", "upper end of the 95 % confidence interval of rate"),
+        Variable("prefactor", "prefactor of the fit w1 = prefactor M^r"),
+        Variable("prefactor_low", "lower end of its 95 % confidence interval"),
+        Variable("prefactor_high", "upper end of its 95 % confidence interval"),
+        Variable("prefactor_expected", "sqrt(2/pi) times the integral of sqrt(F(1-F))"),
+        Variable("dobrushin_measured", "largest w1 / w1_initial of all M and seeds"),
+        Variable("dobrushin_factor", "exp of the integral of Lip(sigma) |w|, its bound"),
+    ),
 )
-"""The variables of the analysis, and whether each has the axis cells."""
+FLOOR = AnalysisTable(
+    ("particles", "limit"),
+    frozenset({"particles", "seed"}),
+    (Variable("floor", "level at which w1_pde ends for large M: the PDE's own distance"),),
+)
+ORDERS = AnalysisTable(
+    ("limit",),
+    frozenset({"cells"}),
+    (
+        Variable("l1_order", "exponent r of the fit l1_error = C cells^-r"),
+        Variable("l1_order_deviation", "standard error of l1_order"),
+        Variable("w1_order", "exponent r of the fit w1_error = C cells^-r"),
+        Variable("w1_order_deviation", "standard error of w1_order"),
+    ),
+)
+LOCAL_ORDERS = AnalysisTable(
+    ("limit",),
+    frozenset(),
+    (
+        Variable("l1_order_local", "order of l1_error between these cells and the next coarser"),
+        Variable("w1_order_local", "order of w1_error between these cells and the next coarser"),
+    ),
+)
+ANALYSIS = (RATES, FLOOR, ORDERS, LOCAL_ORDERS)
+
+
+def analysis_tables(study: Study) -> list[AnalysisTable]:
+    """The tables of /analysis that a study has; none in R^d, where there is no exact limit."""
+    steps = set(study.header.steps)
+    return [t for t in ANALYSIS if study.dimension == 1 and steps.issuperset(t.steps)]
 
 
 def _coordinates(group: str, axes: Sequence[Axis]) -> Iterator[ArraySpec]:

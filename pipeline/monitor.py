@@ -1,6 +1,7 @@
 """What has happened so far in a run: counts, core seconds, failures; shown and logged."""
 
 import contextlib
+import hashlib
 import io
 import json
 import shlex
@@ -17,6 +18,7 @@ from pipeline.compute import Failure, Token
 LINE_INTERVAL = 30.0
 LIVE_INTERVAL = 0.2
 MAX_FAILURE_LOGS = 1000
+MAX_LOG_NAME = 160
 
 
 class Monitor:
@@ -96,7 +98,9 @@ class Monitor:
         if self._logged > MAX_FAILURE_LOGS:
             return
         name = "-".join([failure.step, *(f"{k}={v}" for k, v in values.items())])
-        safe = "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)[:180]
+        safe = "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)
+        if safe != name or len(safe) > MAX_LOG_NAME:  # what is cut or replaced must not collide
+            safe = f"{safe[:MAX_LOG_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         command = shlex.join(
             ["meanfield", "point", str(self._store), failure.step]
             + [f"{key}={value}" for key, value in values.items()]

@@ -12,7 +12,6 @@ from pipeline.errors import StudyError
 from pipeline.layout import variable_path
 from pipeline.shards import read_field
 from pipeline.status import Status
-from pipeline.steps import STEPS
 from pipeline.steps.base import Poll, Step, Table
 from pipeline.store import Store
 from pipeline.validation import nearest, show
@@ -55,7 +54,7 @@ def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> Point
     names = [step.name for step in store.study.steps]
     if step_name not in names:
         raise StudyError(f"point: unknown step '{step_name}'; {nearest(step_name, names)}")
-    step = STEPS[step_name]
+    step = store.study.step(step_name)
     given = dict(_split(assignment) for assignment in assignments)
     tables = step.tables_in(store.study.header.steps)
     axes = store.table_axes(tables[0])

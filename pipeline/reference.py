@@ -5,11 +5,14 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.case import Case, Problem
-from solvers.activations import Activation
+from solvers.activations import Activation, activation
 from solvers.arrays import Poll
 from solvers.characteristics import Reference, reference
+from solvers.controls import Controls
+from solvers.distributions import Distribution
 from solvers.dobrushin import dobrushin_factors
 from solvers.errors import PointTimeoutError
+from solvers.wasserstein import Measure
 
 
 def reference_of(case: Case, poll: Poll | None = None) -> Reference:
@@ -29,6 +32,12 @@ def initial_of(case: Case, poll: Poll | None = None) -> Reference:
     return _kept(case.problem, case.activation, (0.0,)).get(poll)
 
 
+def target_of(case: Case) -> Measure:
+    """The target law on the line, for distances to it."""
+    target = case.problem.target
+    return target if isinstance(target, Measure) else _measure(target)
+
+
 def dobrushin_of(case: Case, poll: Poll | None = None) -> np.ndarray:
     """The factors exp(∫ Lip(σ)|w|) at the snapshots, σ's constant taken over the support."""
     reference_of(case, poll)
@@ -38,8 +47,8 @@ def dobrushin_of(case: Case, poll: Poll | None = None) -> np.ndarray:
 class _Kept:
     """A reference that is computed when first asked for, or why there is none."""
 
-    def __init__(self, problem: Problem, activation: Activation, times: tuple[float, ...]) -> None:
-        self._arguments = (problem.initial, activation, problem.controls, np.array(times))
+    def __init__(self, problem: Problem, sigma: Activation, times: tuple[float, ...]) -> None:
+        self._arguments = (problem.initial, sigma, problem.controls, np.array(times))
         self._found: Reference | None = None
         self._failure: Exception | None = None
 
@@ -61,7 +70,13 @@ _kept = lru_cache(maxsize=64)(_Kept)
 
 
 @lru_cache(maxsize=64)
-def _dobrushin(problem: Problem, activation: Activation) -> np.ndarray:
+def _measure(law: Distribution) -> Measure:
+    """A law as the reference represents it: that of a flow at rest."""
+    return reference(law, activation("identity"), Controls.of(0, 0), np.zeros(1)).measure(0)
+
+
+@lru_cache(maxsize=64)
+def _dobrushin(problem: Problem, sigma: Activation) -> np.ndarray:
     times = tuple(problem.snapshots)
-    ranges = _kept(problem, activation, times).get().argument_range()
-    return np.asarray(dobrushin_factors(activation, problem.controls, ranges, np.array(times)))
+    ranges = _kept(problem, sigma, times).get().argument_range()
+    return np.asarray(dobrushin_factors(sigma, problem.controls, ranges, np.array(times)))

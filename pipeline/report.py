@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.analysis import NO_FIT, expected_rate
 from pipeline.axes import label
-from pipeline.layout import analysis_axes
+from pipeline.layout import RATES, analysis_axes, analysis_tables
 from pipeline.monitor import duration
 from pipeline.plan import Count, Estimate
 from pipeline.session import Summary
@@ -30,7 +30,7 @@ RATE_HEADER = (
 
 def rate_records(store: Store) -> list[dict[str, Any]]:
     """The analysis as a list: one dictionary per activation (and further axes) and snapshot."""
-    axes = [store.axes[a.name] for a in analysis_axes(store.study, with_cells=False)]
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, RATES)]
     names = [*vars(NO_FIT), "prefactor_expected"]
     found = {name: np.asarray(store.array(f"analysis/{name}")[...]) for name in names}
     records = []
@@ -48,7 +48,7 @@ def rate_records(store: Store) -> list[dict[str, Any]]:
 
 def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
     """The analysis as a table of text: its header and its rows."""
-    axes = analysis_axes(store.study, with_cells=False)
+    axes = analysis_axes(store.study, RATES)
     keys = [key for axis in axes for key in axis.keys]
     rows = [
         [
@@ -66,7 +66,7 @@ def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
 
 def print_run(console: Console, store: Store, summary: Summary) -> None:
     """The end of a run: the table of rates, and what was done."""
-    if "particles" in store.study.header.steps:
+    if RATES in analysis_tables(store.study):
         print_rates(console, store)
     print_counts(console, summary.points)
     console.print(

@@ -27,6 +27,7 @@ from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor
 from pipeline.plan import Count, StepPlan, Task, plan_step
 from pipeline.provenance import fingerprint, provenance
+from pipeline.shards import check_readable
 from pipeline.steps.base import Step
 from pipeline.store import (
     Store,
@@ -60,27 +61,45 @@ class RunFolder:
 
 
 def run_folder(study: Study, store: str | Path | None = None) -> RunFolder:
-    """The places of a run: ``runs/<name>/``, with the store in it unless another is given.
+    """The places of a run: ``runs/<name>/``, or a folder of its own beside a store that is given.
 
     Raises:
-        StudyError: if a relative store path leaves the current folder.
+        StudyError: if the store is no path, or not one for a new store.
     """
-    folder = Path("runs") / study.name
-    if store is None:
-        return RunFolder(folder, folder / "data.zarr")
-    return RunFolder(folder, store_path(store))
+    usual = Path("runs") / study.name / "data.zarr"
+    path = usual if store is None else new_store_path(store)
+    return RunFolder(folder_of(path, study), path)
+
+
+def folder_of(store: Path, study: Study) -> Path:
+    """Where the other files of a run go, so that two stores never share them.
+
+    That is ``runs/<name>/`` for the store ``data.zarr`` in it, and ``<store>.run/`` for any other.
+    """
+    if store.resolve().parts[-3:] == ("runs", study.name, "data.zarr"):
+        return store.parent
+    return store.with_name(f"{store.name}.run")
 
 
 def store_path(text: str | Path) -> Path:
-    """A store as given on the command line.
+    """The path of a store that exists, as given on the command line.
 
     Raises:
-        StudyError: for a URL of another kind than file://, or a relative path out of this folder.
+        StudyError: for a URL of another kind than file://.
     """
     scheme, separator, rest = str(text).partition("://")
     if separator and scheme != "file":
-        raise StudyError(f"--store {text}: not a local store; allowed: a path or file://…")
-    path = Path(rest if separator else scheme)
+        raise StudyError(f"{text}: not a local store; allowed: a path or file://…")
+    return Path(rest if separator else scheme)
+
+
+def new_store_path(text: str | Path) -> Path:
+    """The path of a store that may have to be made.
+
+    Raises:
+        StudyError: for one that is not local, or a relative path out of this folder.
+    """
+    path = store_path(text)
     if not path.is_absolute() and os.path.normpath(path).startswith(".."):
         raise StudyError(
             f"--store {text}: leads out of the current folder; allowed: a path below it, or an "
@@ -131,6 +150,22 @@ class Summary:
         }
 
 
+ANALYSED = ("particles/w1", "particles/w1_pde", "limit/l1_error", "limit/w1_error")
+
+
+def analyse_and_draw(store: Store, folder: Path) -> None:
+    """Compute the analysis of a store anew, and its figure where there is a folder for it.
+
+    Raises:
+        StoreError: if what it needs is damaged, or the store has grown under the run.
+    """
+    check_readable(store, *ANALYSED)
+    store.check_unchanged()
+    analyse(store)
+    if folder.is_dir():
+        draw_w1(store, folder / "w1-against-m.png")
+
+
 SignalHandler = Callable[[int, FrameType | None], None]
 
 
@@ -170,11 +205,15 @@ class Session:
     def spec(self) -> RunSpec:
         """What workers have to know."""
         document = json.dumps(self.study.document())
-        return RunSpec(str(self.store.path.resolve()), document, fingerprint(), self.redo)
+        path = str(self.store.path.resolve())
+        return RunSpec(path, self.store.digest, document, fingerprint(), self.redo)
 
     def plan(self, step: Step) -> StepPlan:
-        """What a step lacks."""
-        return plan_step(self.store, step, self.redo)
+        """What a step lacks; nothing where the store cannot be read, which ends the run."""
+        plan = StepPlan(step, (), Count())
+        with self._ending_cleanly():
+            plan = plan_step(self.store, step, self.redo)
+        return plan  # noqa: RET504 - the context may swallow an error
 
     def execute(self, tasks: Sequence[Task]) -> list[Task]:
         """Compute some tasks; returns those that killed their workers.
@@ -220,17 +259,22 @@ class Session:
             yield
 
     def conclude(self) -> Summary:
-        """Analyse what there is, draw it, and write run.json."""
+        """Analyse what there is, draw it, and write run.json.
+
+        A store that is out of reach at the end leaves the counts empty.
+        """
+        points: dict[str, Count] = {}
         if not self.monitor.stop.is_set():
             with self._ending_cleanly():
-                analyse(self.store)
-                draw_w1(self.store, self.places.folder / "w1-against-m.png")
-        remove_partial(self.leftovers & partial_files(self.store.path))
+                analyse_and_draw(self.store, self.places.folder)
+        with self._ending_cleanly():
+            remove_partial(self.leftovers & partial_files(self.store.path))
+            points = {s.name: plan_step(self.store, s).count for s in self.study.steps}
         summary = Summary(
             verb="run",
             store=str(self.store.path),
             study=self.study.name,
-            points={step.name: plan_step(self.store, step).count for step in self.study.steps},
+            points=points,
             computed=self.monitor.computed,
             core_seconds=self.monitor.core_seconds,
             wall_seconds=time.perf_counter() - self.started,

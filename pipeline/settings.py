@@ -4,10 +4,11 @@ Each field's description says what is allowed; it is what a user is told when a 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, Union
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,7 @@ from pydantic import (
 
 from solvers.activations import ACTIVATIONS
 from solvers.controls import control_from
+from solvers.vector_controls import controls_from
 
 MAX_SEED = 2**63 - 1
 
@@ -59,7 +61,10 @@ def _domain(value: Any) -> Any:
     return (low, high)
 
 
-def _control(value: Any) -> float | str:
+def _entries(value: Any) -> Any:
+    """Numbers and expressions as they are, lists of them (of lists) as tuples."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_entries(entry) for entry in value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("neither a number nor an expression in t")
     control_from(value)
@@ -110,33 +115,144 @@ class Beta(Settings):
 
 
 class Samples(Settings):
-    """The user's own data: a column of a CSV, Parquet or .npy file."""
+    """The user's own data: one or more columns of a CSV, Parquet or .npy file."""
 
     kind: Literal["samples"]
     file: str = Field(min_length=1, description="the path of a .csv, .parquet or .npy file")
     column: str | Whole | None = Field(
         None, description="the name of a column (an index for .npy; may be absent for one column)"
     )
+    columns: tuple[str | Whole, ...] | None = Field(
+        None,
+        min_length=2,
+        strict=False,
+        exclude_if=lambda columns: columns is None,
+        description="the names (indices for .npy) of two or more columns: a law in R^d",
+    )
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.column is not None and self.columns is not None:
+            raise ValueError("both column and columns are given; keep one")
+        if self.columns is not None and len(set(self.columns)) < len(self.columns):
+            raise ValueError("a column occurs twice")
+        return self
+
+
+class Mixture(Settings):
+    """A mixture of laws on the line; the weights are divided by their sum."""
+
+    kind: Literal["mixture"]
+    weights: tuple[Positive, ...] = Field(
+        min_length=1, strict=False, description="a list of positive numbers, one per component"
+    )
+    components: tuple["Law", ...] = Field(
+        min_length=1, strict=False, description="a list of distributions on the line"
+    )
+
+    @model_validator(mode="after")
+    def _matching(self) -> Self:
+        if len(self.weights) != len(self.components):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.components)} components")
+        return self
+
+
+class Affine(Settings):
+    """The law of scale · X + shift."""
+
+    kind: Literal["affine"]
+    of: "Law" = Field(description="a distribution on the line: { kind = ..., ... }")
+    scale: Finite = Field(description="a finite number, not 0")
+    shift: Finite = Field(0.0, description="a finite number")
+
+    @model_validator(mode="after")
+    def _invertible(self) -> Self:
+        if self.scale == 0:
+            raise ValueError("scale = 0 makes an atom; the limit needs a density")
+        return self
+
+
+class Product(Settings):
+    """Independent components: a law in R^d."""
+
+    kind: Literal["product"]
+    components: tuple["Law", ...] = Field(
+        min_length=2, strict=False, description="a list of two or more distributions on the line"
+    )
+
+
+class Atoms(Settings):
+    """Finitely many point masses on the line; as a target only."""
+
+    kind: Literal["atoms"]
+    points: tuple[Finite, ...] = Field(
+        min_length=1, strict=False, description="a list of finite numbers"
+    )
+    weights: tuple[Positive, ...] = Field(
+        min_length=1, strict=False, description="a list of positive numbers, one per point"
+    )
+
+    @model_validator(mode="after")
+    def _matching(self) -> Self:
+        if len(self.weights) != len(self.points):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.points)} points")
+        return self
+
+
+def _on_the_line(value: Any) -> Any:
+    if isinstance(value, Samples) and value.columns is not None:
+        raise ValueError("several columns are a law in R^d; here one on the line is needed")
+    return value
+
+
+Law = Annotated[
+    Union[Uniform, Normal, Beta, Samples, "Mixture", "Affine"],
+    Field(discriminator="kind"),
+    AfterValidator(_on_the_line),
+]
+InitialLaw = Annotated[
+    Uniform | Normal | Beta | Samples | Mixture | Affine | Product, Field(discriminator="kind")
+]
+TargetLaw = Annotated[
+    Uniform | Normal | Beta | Samples | Mixture | Affine | Product | Atoms,
+    Field(discriminator="kind"),
+]
+Mixture.model_rebuild()
+Affine.model_rebuild()
+Product.model_rebuild()
 
 DISTRIBUTIONS: dict[str, type[Settings]] = {
     "uniform": Uniform,
     "normal": Normal,
     "beta": Beta,
+    "mixture": Mixture,
+    "affine": Affine,
     "samples": Samples,
+    "product": Product,
+    "atoms": Atoms,
 }
-Distribution = Annotated[Uniform | Normal | Beta | Samples, Field(discriminator="kind")]
+
+
+def dimension_of(law: Any) -> int:
+    """The dimension of the space that a law lives on."""
+    if isinstance(law, Product):
+        return len(law.components)
+    return len(law.columns) if isinstance(law, Samples) and law.columns else 1
+
+
+_ENTRY = "a number or an expression in t (in R^d: nested lists of them)"
 
 
 class ControlExpressions(Settings):
-    """Controls as numbers or expressions in t."""
+    """Controls as numbers or expressions in t; in R^d a d × d matrix w and a vector b of them."""
 
-    w: Annotated[float | str, PlainValidator(_control)] = Field(
-        description="a number or an expression in t"
-    )
-    b: Annotated[float | str, PlainValidator(_control)] = Field(
-        description="a number or an expression in t"
-    )
+    w: Annotated[Any, PlainValidator(_entries)] = Field(description=_ENTRY)
+    b: Annotated[Any, PlainValidator(_entries)] = Field(description=_ENTRY)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        controls_from(self.w, self.b)
+        return self
 
 
 class ControlFile(Settings):
@@ -181,12 +297,15 @@ class Problem(Settings):
         PlainValidator(_domain),
         PlainSerializer(lambda value: value if value == "auto" else list(value)),
     ] = Field("auto", description="'auto' or [low, high] with low < high")
-    initial: Distribution = Field(description="a distribution: { kind = ..., ... }")
-    target: Distribution | None = Field(None, description="a distribution: { kind = ..., ... }")
+    initial: InitialLaw = Field(description="a distribution: { kind = ..., ... }")
+    target: TargetLaw | None = Field(None, description="a distribution: { kind = ..., ... }")
     loss: Literal["quadratic", "paired", "w2", "energy", "l2"] = Field(
         "quadratic", description="quadratic, paired, w2, energy or l2"
     )
     controls: Controls | None = Field(
+        None, description="{ w = ..., b = ... } or { file = 'controls.npz' }"
+    )
+    perturbed: Controls | None = Field(
         None, description="{ w = ..., b = ... } or { file = 'controls.npz' }"
     )
     activation: Annotated[str, PlainValidator(_activation)] | None = Field(
@@ -207,8 +326,11 @@ class Numerics(Settings):
         strict=False,
         description="ascending multiples of time_step from 0 to horizon",
     )
-    sampling: Literal["iid", "quantile"] = Field("iid", description="iid or quantile")
+    sampling: Literal["iid", "quantile", "sobol", "iid-sorted"] = Field(
+        "iid", description="iid, quantile, sobol or iid-sorted"
+    )
     integrator: Literal["euler", "ssprk3", "rk4"] = Field("rk4", description="euler, ssprk3 or rk4")
+    limiter: Literal["none", "positivity"] = Field("none", description="none or positivity")
     point_timeout: Positive = Field(600.0, description="a positive number of seconds")
     cells: Annotated[int, BeforeValidator(_whole), Field(ge=8, le=10**7)] | None = Field(
         None, description="a whole number from 8 to 10^7"
@@ -252,3 +374,13 @@ SECTIONS: dict[str, type[Settings]] = {
     "numerics": Numerics,
     "training": Training,
 }
+
+
+def default_of(key: str) -> Any:
+    """The default of a setting by its dotted key; None where it has none.
+
+    A store made before a setting existed is one with its default.
+    """
+    section, _, name = key.partition(".")
+    field = SECTIONS[section].model_fields.get(name) if section in SECTIONS else None
+    return None if field is None or field.is_required() else field.default

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.axes import Axis
+from pipeline.errors import StoreError
 from pipeline.layout import chunk_grid, chunk_slices, field_axes, variable_path
+from pipeline.root import read_root
 from pipeline.status import KEEPS_DATA, Status
 from pipeline.steps.base import Step, Table, Variable
 from pipeline.store import Store
@@ -74,11 +76,31 @@ class Reader:
         self._store = store
 
     def read(self, path: str, region: Region) -> np.ndarray | None:
-        """A part of an array, or None if one of its chunks is damaged."""
+        """A part of an array, or None if one of its chunks is damaged.
+
+        Raises:
+            OSError: if the whole store is out of reach.
+        """
         try:
             return np.asarray(self._store.array(path)[region])
-        except (ValueError, RuntimeError, OSError, KeyError):
+        except (ValueError, RuntimeError, KeyError):
             return None
+        except OSError:
+            read_root(self._store.path)
+            return None
+
+
+def check_readable(store: Store, *paths: str) -> None:
+    """See that arrays can be read as a whole.
+
+    Raises:
+        StoreError: if a chunk of one is damaged.
+    """
+    for path in paths:
+        if path in store.root and Reader(store).read(path, (slice(None),)) is None:
+            raise StoreError(
+                f"{store.path}: a chunk of {path} is damaged; `verify` says which, `run` mends it"
+            )
 
 
 class WholeReader(Reader):
@@ -186,7 +208,12 @@ def put(
 def write_fields(
     store: Store, step: Step, block: TableBlock, offset: tuple[int, ...], outputs: Mapping[str, Any]
 ) -> None:
-    """Write the fields of one point, before anything says that they are there."""
+    """Write the fields of one point, before anything says that they are there.
+
+    Raises:
+        StoreChangedError: if the store is no longer the one that was opened.
+    """
+    store.check_unchanged()
     index = block.index(offset)
     for variable in block.table.variables:
         if variable.field and variable.name in outputs:
@@ -195,7 +222,12 @@ def write_fields(
 
 
 def write_block(store: Store, step: Step, block: TableBlock) -> None:
-    """Write the chunks of a block that changed: the data first, the status last."""
+    """Write the chunks of a block that changed: the data first, the status last.
+
+    Raises:
+        StoreChangedError: if the store is no longer the one that was opened.
+    """
+    store.check_unchanged()
     own = {axis.name for axis in store.table_axes(step.tables[0])}
     others = [i for i, axis in enumerate(block.axes) if axis.name not in own]
     for place in sorted({tuple(offset[i] for i in others) for offset in block.changed}):

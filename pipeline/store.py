@@ -23,9 +23,16 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from pipeline.axes import Axis, Value, label
-from pipeline.errors import StoreError
+from pipeline.errors import StoreChangedError, StoreError
 from pipeline.heartbeat import other_drivers
-from pipeline.layout import ArraySpec, all_arrays, shard_shape, table_axes
+from pipeline.layout import (
+    ArraySpec,
+    all_arrays,
+    chunk_grid,
+    chunk_slices,
+    shard_shape,
+    table_axes,
+)
 from pipeline.root import (
     FORMAT,
     Document,
@@ -36,6 +43,7 @@ from pipeline.root import (
     restore_nodes,
     write_root,
 )
+from pipeline.settings import default_of
 from pipeline.steps.base import Step, Table
 from pipeline.study import Study
 from pipeline.validation import show
@@ -74,6 +82,19 @@ class Store:
         if not isinstance(found, zarr.Array):
             raise StoreError(f"{self.path}: '{path}' is no array")
         return found
+
+    @property
+    def digest(self) -> str:
+        """Of the root metadata as they were when the store was opened, the grid among them."""
+        return str(self.root.attrs["digest"])
+
+    def check_unchanged(self) -> None:
+        """See that the root on disk is still the one that was opened; whoever writes asks first.
+
+        Raises:
+            StoreChangedError: if another driver has let the store grow, or replaced it.
+        """
+        check_root(self.path, self.digest)
 
     def table_axes(self, table: Table) -> tuple[Axis, ...]:
         """The stored axes of a table, in the order of its dimensions."""
@@ -119,6 +140,10 @@ class Store:
                 return None
             values.update(zip(axis.keys, chosen, strict=True))
         return values
+
+    def points(self, axes: Sequence[Axis]) -> list[tuple[int, ...]]:
+        """The stored positions of the study's points of some axes."""
+        return [tuple(int(i) for i in index) for index in np.argwhere(self.wanted(axes))]
 
     def wanted(self, axes: Sequence[Axis]) -> np.ndarray:
         """Which stored points of some axes belong to the study: a mask of their shape."""
@@ -196,6 +221,19 @@ def open_root(path: Path, *, mend: bool = False) -> zarr.Group:
     return root
 
 
+def check_root(path: Path, digest: str) -> None:
+    """See that a store's root metadata are those that a run began with.
+
+    Raises:
+        StoreChangedError: if another driver has let the store grow, or replaced it.
+    """
+    if read_root(path)["attributes"]["digest"] != digest:
+        raise StoreChangedError(
+            f"{path}: the store has changed under this run (another run has let it grow); what is "
+            "finished is kept: run again to go on"
+        )
+
+
 def stored_study(path: Path) -> Study:
     """The study that a store was made for, as the store itself knows it."""
     document = json.loads(read_root(path)["attributes"]["study"])
@@ -210,14 +248,23 @@ def check_usable(path: Path, study: Study) -> None:
     """
     if path.exists():
         _check_identity(path, read_root(path), study)
-        if not os.access(path, os.W_OK):
-            raise StoreError(f"{path}: the store is not writable")
+        check_writable(path)
         return
     parent = next((p for p in path.parents if p.exists()), Path("/"))
     if not parent.is_dir():
         raise StoreError(f"{path}: {parent} is not a folder")
     if not os.access(parent, os.W_OK):
         raise StoreError(f"{path}: the folder {parent} is not writable")
+
+
+def check_writable(path: Path) -> None:
+    """See that an existing store may be written.
+
+    Raises:
+        StoreError: if not.
+    """
+    if not os.access(path, os.W_OK):
+        raise StoreError(f"{path}: the store is not writable")
 
 
 def partial_files(path: Path) -> set[Path]:
@@ -327,27 +374,44 @@ def _opened(path: Path, study: Study, root: zarr.Group) -> Store:
     return Store(path, study, root, axes, attributes["shards"])
 
 
-def damaged_coordinates(root: zarr.Group) -> dict[str, np.ndarray]:
-    """Coordinates that are unreadable or not what the root says, with what they should be."""
+@dataclass(frozen=True)
+class DamagedCoordinate:
+    """A coordinate that is not what the root says: its chunks that are wrong, and its values."""
+
+    chunks: list[int]
+    values: np.ndarray
+
+
+def damaged_coordinates(path: Path, root: zarr.Group) -> dict[str, DamagedCoordinate]:
+    """Coordinates with chunks that are missing, unreadable, or not what the root says."""
     attributes: dict[str, Any] = root.attrs.asdict()
     labels = {key: v for axis in attributes["axes"].values() for key, v in axis.items()}
     document = json.loads(attributes["study"])
     labels["snapshot"] = document["numerics"]["snapshots"]
     damaged = {}
-    for path, array in _coordinate_arrays(root):
-        name = path.rpartition("/")[2]
+    for place, array in _coordinate_arrays(root):
+        name = place.rpartition("/")[2]
         if name == "x":
             expected = cell_centres(document["problem"]["domain"], array.shape[0])
         else:
             expected = np.array(labels[name], dtype=object if array.dtype.kind == "T" else None)
-        try:
-            found = np.asarray(array[:])
-            same = found.shape == expected.shape and bool((found == expected).all())
-        except (ValueError, OSError, RuntimeError):
-            same = False
-        if not same:
-            damaged[path] = expected
+        count = chunk_grid(array.shape, array.chunks)[0]
+        bad = [i for i in range(count) if not _holds(path / place, array, i, expected)]
+        if bad:
+            damaged[place] = DamagedCoordinate(bad, expected)
     return damaged
+
+
+def _holds(folder: Path, array: zarr.Array[Any], chunk: int, expected: np.ndarray) -> bool:
+    """Whether a chunk of a coordinate is there, with the values that it should have."""
+    (part,) = chunk_slices((chunk,), array.chunks, array.shape)
+    try:
+        found = np.asarray(array[part])
+    except (ValueError, OSError, RuntimeError):
+        return False
+    wanted = expected[part]
+    there = (folder / array.metadata.encode_chunk_key((chunk,))).is_file()
+    return there and found.shape == wanted.shape and bool((found == wanted).all())
 
 
 def _coordinate_arrays(root: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
@@ -363,8 +427,8 @@ def _coordinate_arrays(root: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
 
 def _mend_coordinates(path: Path, root: zarr.Group) -> None:
     try:
-        for name, values in damaged_coordinates(root).items():
-            _array(root, name)[:] = values
+        for name, damage in damaged_coordinates(path, root).items():
+            _array(root, name)[:] = damage.values
     except OSError as error:
         raise StoreError(f"{path}: cannot mend a coordinate: {error.strerror or error}") from None
 
@@ -443,7 +507,7 @@ def _check_identity(path: Path, root: Document, study: Study) -> None:
     stored: dict[str, Any] = root["attributes"]["identity"]
     ours = json.loads(json.dumps(study.identity))
     for key in sorted(set(stored) | set(ours)):
-        if stored.get(key) != ours.get(key):
+        if stored.get(key, default_of(key)) != ours.get(key, default_of(key)):
             raise StoreError(
                 f"{path}: the store belongs to another study: {key} is {show(stored.get(key))} "
                 f"there and {show(ours.get(key))} here; give another --store or another name"

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pipeline import settings
-from pipeline.axes import ORDER, Axis, Value, digest, label, read_axes, section_of
-from pipeline.case import Case, Problem, load_controls, load_distribution
+from pipeline.axes import ORDER, Axis, Value, digest, label, map_files, read_axes, section_of
+from pipeline.case import Case, Problem, load_controls, load_law
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
-from pipeline.steps.base import Step
+from pipeline.steps.base import Step, Traits
 from pipeline.validation import nearest, show, validate
 from solvers import NUMERICS_VERSION
 from solvers.activations import activation
-from solvers.errors import ControlError, DistributionError, InputError, MeanfieldError
+from solvers.errors import InputError, MeanfieldError
+from solvers.sampling import VECTOR_SAMPLINGS
 from solvers.time_grid import time_grid
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Study:
         self.where = where
         self.folder = Path(folder).resolve()
         self.header = validate(settings.Header, study, where, "study")
-        self.steps = self._steps()
+        self._check_steps()
         self.axes = read_axes({} if axes is None else axes, where, self.folder)
         varying = {key for axis in self.axes for key in axis.keys}
         self.problem = validate(
@@ -81,6 +82,8 @@ class Study:
         self.training = validate(
             settings.Training, {} if training is None else training, where, "training"
         )
+        self.dimension = self._dimension()
+        self.steps = self._steps()
         self._check_zip_names()
         self.axes = self._complete_axes()
         self.snapshots = self._snapshots()
@@ -99,7 +102,7 @@ class Study:
         """
         path = Path(path)
         try:
-            return cls._load(path, overrides)
+            return cls._read(path, overrides)
         except MeanfieldError:
             raise
         except (ArithmeticError, ValueError, TypeError, OSError, RecursionError) as error:
@@ -107,7 +110,7 @@ class Study:
             raise StudyError(f"{path}: not a study: {reason[:300]}") from None
 
     @classmethod
-    def _load(cls, path: Path, overrides: Sequence[str]) -> "Study":
+    def _read(cls, path: Path, overrides: Sequence[str]) -> "Study":
         document = _read_toml(path)
         for override in overrides:
             _apply(document, override)
@@ -138,6 +141,10 @@ class Study:
         from pipeline.run import run_study
 
         return run_study(self, store, workers)
+
+    def step(self, name: str) -> Step:
+        """The step of that name, which the study must have."""
+        return next(step for step in self.steps if step.name == name)
 
     def axis(self, key: str) -> Axis | None:
         """The axis that varies a key, if one does."""
@@ -227,6 +234,7 @@ class Study:
             seed=values.get("seed", 0),
             sampling=values.get("sampling", self.numerics.sampling),
             integrator=values.get("integrator", self.numerics.integrator),
+            limiter=values.get("limiter", self.numerics.limiter),
             timeout=self.numerics.point_timeout,
         )
 
@@ -243,26 +251,69 @@ class Study:
         return {}
 
     def _build_problem(self, chosen: Mapping[str, Value]) -> Problem:
-        horizon = chosen.get("horizon", self.problem.horizon)
-        time_step = chosen.get("time_step", self.numerics.time_step)
-        initial = chosen.get("initial", self.problem.initial)
-        spec = chosen.get("controls", self.problem.controls)
-        try:
-            controls = load_controls(spec, self.folder, horizon)
-            times, indices = time_grid(horizon, time_step, controls.knots, self.snapshots)
-            return Problem(
-                horizon=horizon,
-                domain=chosen.get("domain", self.problem.domain),
-                initial=load_distribution(initial, self.folder),
-                controls=controls,
-                times=times,
-                snapshot_indices=indices,
-            )
-        except InputError as error:
-            kinds = {ControlError: "problem.controls: ", DistributionError: "problem.initial: "}
-            raise StudyError(f"{self.where}: {kinds.get(type(error), '')}{error}") from None
+        def setting(key: str) -> Any:
+            return chosen.get(key, getattr(self.problem, key))
 
-    def _steps(self) -> tuple[Step, ...]:
+        horizon = setting("horizon")
+        time_step = chosen.get("time_step", self.numerics.time_step)
+        controls = self._load("controls", load_controls, setting("controls"), horizon)
+        try:
+            times, indices = time_grid(horizon, time_step, controls.knots, self.snapshots)
+        except InputError as error:
+            raise StudyError(f"{self.where}: {error}") from None
+        if controls.dimension != self.dimension:
+            raise StudyError(
+                f"{self.where}: problem.controls are for R^{controls.dimension}, but "
+                f"problem.initial is a law in R^{self.dimension}"
+            )
+        return Problem(
+            horizon=horizon,
+            domain=setting("domain"),
+            initial=self._load("initial", load_law, setting("initial")),
+            controls=controls,
+            perturbed=self._load("perturbed", load_controls, setting("perturbed"), horizon),
+            target=self._load("target", load_law, setting("target")),
+            times=times,
+            snapshot_indices=indices,
+        )
+
+    def _load(self, key: str, load: Callable[..., Any], spec: Any, *more: Any) -> Any:
+        """Build what a key of the problem describes; None where it is not given."""
+        try:
+            return None if spec is None else load(spec, self.folder, *more)
+        except InputError as error:
+            raise StudyError(f"{self.where}: problem.{key}: {error}") from None
+
+    def _dimension(self) -> int:
+        """The dimension of the space, that of all initial laws."""
+        axis = self.axis("initial")
+        laws = [self.problem.initial] if axis is None else axis.settings("initial")
+        found = {settings.dimension_of(law) for law in laws}
+        if len(found) > 1:
+            raise StudyError(
+                f"{self.where}: axes.initial: laws in spaces of different dimensions, "
+                f"{', '.join(f'R^{d}' for d in sorted(found))}"
+            )
+        return found.pop()
+
+    def _check_dimension(self) -> None:
+        """In R^d not every step and not every sampling is at hand."""
+        for step in self.steps:
+            if self.dimension > step.max_dimension:
+                raise StudyError(
+                    f"{self.where}: study.steps: the step '{step.name}' works on the line; "
+                    f"problem.initial is a law in R^{self.dimension}"
+                )
+        axis = self.axis("sampling")
+        chosen = [self.numerics.sampling] if axis is None else axis.settings("sampling")
+        for sampling in chosen:
+            if self.dimension > 1 and sampling not in VECTOR_SAMPLINGS:
+                raise StudyError(
+                    f"{self.where}: numerics.sampling = '{sampling}' works on the line; allowed "
+                    f"in R^{self.dimension}: {', '.join(VECTOR_SAMPLINGS)}"
+                )
+
+    def _check_steps(self) -> None:
         names = self.header.steps
         for name in names:
             if name not in STEPS:
@@ -271,11 +322,17 @@ class Study:
                 )
         if len(set(names)) != len(names):
             raise StudyError(f"{self.where}: study.steps = {list(names)}: a step occurs twice")
-        return tuple(step for name, step in STEPS.items() if name in names)
+
+    def _steps(self) -> tuple[Step, ...]:
+        """The steps in the order in which they run, as this study needs them."""
+        names = self.header.steps
+        target = self.axis("target") is not None or self.problem.target is not None
+        traits = Traits(names, self.dimension, target=target and self.dimension == 1)
+        return tuple(make(traits) for name, make in STEPS.items() if name in names)
 
     def _check_zip_names(self) -> None:
         """A zipped axis must not hide a variable of the store."""
-        tables = [table for step in STEPS.values() for table in step.tables]
+        tables = [table for step in self.steps for table in step.tables]
         taken = {variable.name for table in tables for variable in table.variables}
         taken |= {table.status for table in tables} | set(STEPS) | {"zip", "analysis", "floor"}
         for axis in self.axes:
@@ -332,6 +389,7 @@ class Study:
 
     def _check_problems(self) -> None:
         """Build every distinct problem once, so that a bad one is refused before anything runs."""
+        self._check_dimension()
         if self.problem.controls is None and self.axis("controls") is None:
             raise StudyError(
                 f"{self.where}: missing key 'problem.controls'; allowed: "
@@ -343,14 +401,16 @@ class Study:
 
     def _absolute(self, table: dict[str, Any]) -> dict[str, Any]:
         """Replace relative paths of data files, so that the resolved study works from anywhere."""
-        changed: dict[str, Any] = _map_files(table, lambda file: str(self.folder / file))
+        changed: dict[str, Any] = map_files(table, lambda file: str(self.folder / file))
         return changed
 
     def _hashed(self, value: Any) -> Any:
-        return _map_files(value, lambda f: digest(self.folder / f))
+        return map_files(value, lambda f: digest(self.folder / f))
 
 
-_SHARED = frozenset({"horizon", "time_step", "initial", "controls", "domain"})
+_SHARED = frozenset(
+    {"horizon", "time_step", "initial", "controls", "perturbed", "target", "domain"}
+)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -423,15 +483,6 @@ def _plain(value: Value) -> Value:
 
 def _dump(section: settings.Settings, without: set[str]) -> dict[str, Any]:
     return section.model_dump(mode="json", exclude=without, exclude_none=True)
-
-
-def _map_files(value: Any, change: Any) -> Any:
-    """Apply a function to every ``file`` entry of a table, however deep."""
-    if isinstance(value, dict):
-        return {k: change(v) if k == "file" else _map_files(v, change) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_map_files(item, change) for item in value]
-    return value
 
 
 def point_count(axes: Sequence[Axis]) -> int:

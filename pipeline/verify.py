@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipeline.layout import chunk_grid
+from pipeline.layout import chunk_grid, chunk_slices
 from pipeline.root import damaged_nodes, is_intact, read_root, root_is_readable
-from pipeline.shards import field_place
+from pipeline.shards import Reader, field_place
 from pipeline.status import KEEPS_DATA
 from pipeline.steps.base import Step, Table
 from pipeline.store import Store, damaged_coordinates, open_store, stored_study
@@ -47,7 +47,7 @@ def verify(path: Path) -> list[Damage]:
     found = list(_metadata(path))
     if root_is_readable(path):
         store = open_store(path, stored_study(path))
-        found += [*_coordinates(store), *_chunks(store)]
+        found += [*_coordinates(store), *_chunks(store), *_analysis(store)]
     return found
 
 
@@ -59,8 +59,9 @@ def _metadata(path: Path) -> Iterator[Damage]:
 
 
 def _coordinates(store: Store) -> Iterator[Damage]:
-    for name in damaged_coordinates(store.root):
-        yield Damage(name, (0,), "damaged or missing")
+    for name, damage in damaged_coordinates(store.path, store.root).items():
+        for chunk in damage.chunks:
+            yield Damage(name, (chunk,), "damaged or missing")
 
 
 def _chunks(store: Store) -> Iterator[Damage]:
@@ -69,6 +70,36 @@ def _chunks(store: Store) -> Iterator[Damage]:
             status = store.array(f"{step.name}/{table.status}")
             for index in np.ndindex(*chunk_grid(status.shape, status.chunks)):
                 yield from _shard(store, step, table, index)
+
+
+def _analysis(store: Store) -> Iterator[Damage]:
+    """Unreadable chunks of the analysis; missing ones too where every point is accounted for."""
+    complete = all(
+        _all_known(store, step, table)
+        for step in store.study.steps
+        for table in step.tables_in(store.study.header.steps)
+    )
+    names = {key for axis in store.axes.values() for key in axis.keys} | {"snapshot"}
+    for path, array in store.root.members(max_depth=None):
+        group, _, name = path.rpartition("/")
+        if group != "analysis" or name in names or not isinstance(array, zarr.Array):
+            continue
+        for index in np.ndindex(*chunk_grid(array.shape, array.chunks)):
+            if not _chunk_file(store, path, array, index).is_file():
+                if complete:
+                    yield Damage(path, index, "missing")
+            elif _read_chunk(array, index) is None:
+                yield Damage(path, index, "damaged")
+
+
+def _all_known(store: Store, step: Step, table: Table) -> bool:
+    """Whether no point of the study is pending in a table."""
+    status = Reader(store).read(f"{step.name}/{table.status}", (slice(None),))
+    return status is not None and bool(status[store.wanted(store.table_axes(table))].all())
+
+
+def _chunk_file(store: Store, name: str, array: zarr.Array[Any], index: Sequence[int]) -> Path:
+    return store.path / name / array.metadata.encode_chunk_key(tuple(index))
 
 
 def _shard(store: Store, step: Step, table: Table, index: tuple[int, ...]) -> Iterator[Damage]:
@@ -108,7 +139,7 @@ def _fields(
 def _judge(store: Store, name: str, index: Sequence[int], done: np.ndarray) -> Iterator[Damage]:
     """What is wrong with one chunk of a variable at points that are done."""
     array = store.array(name)
-    if not (store.path / name / array.metadata.encode_chunk_key(tuple(index))).is_file():
+    if not _chunk_file(store, name, array, index).is_file():
         yield Damage(name, tuple(index), "missing")
         return
     values = _read_chunk(array, index)
@@ -119,11 +150,7 @@ def _judge(store: Store, name: str, index: Sequence[int], done: np.ndarray) -> I
 
 
 def _read_chunk(array: zarr.Array[Any], index: Sequence[int]) -> np.ndarray | None:
-    region = tuple(
-        slice(i * c, min((i + 1) * c, n))
-        for i, c, n in zip(index, array.chunks, array.shape, strict=True)
-    )
     try:
-        return np.asarray(array[region])
+        return np.asarray(array[chunk_slices(index, array.chunks, array.shape)])
     except (ValueError, OSError, RuntimeError):
         return None

@@ -169,7 +169,9 @@ class Reference:
             with np.errstate(over="ignore", invalid="ignore"):
                 decay = np.exp(-self.log_slope[s])
                 slopes = right * decay[:-1], left * decay[1:]
-                self._measures[s] = PiecewiseCdf(self.x[s], self.values, *slopes)
+                marks = np.searchsorted(self.y, self.initial.landmarks(EFFECTIVE_TAIL))
+                marks = self.x[s, np.minimum(marks, self.y.size - 1)]
+                self._measures[s] = PiecewiseCdf(self.x[s], self.values, *slopes, marks)
         return self._measures[s]
 
     def cdf(self, s: int, x: ArrayLike) -> FloatArray:
@@ -288,7 +290,7 @@ def reference(
 
 def _first_mesh(initial: Distribution, flow: _Flow, low: float, high: float) -> FloatArray:
     """Return the ends, the breakpoints, the kink of relu at time 0, and some points between."""
-    points = [initial.breakpoints(), [low, high]]
+    points = [initial.breakpoints(), initial.landmarks(EFFECTIVE_TAIL), [low, high]]
     w, b = flow.controls.evaluate(np.array([0.0]))
     if flow.activation.name == "relu" and w[0] != 0.0:
         points.append(-b / w)

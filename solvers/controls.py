@@ -5,11 +5,8 @@ continuous and piecewise linear on a grid of its own. The points where a control
 its knots; every time step ends on a knot (see :mod:`solvers.time_grid`).
 """
 
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -173,6 +170,11 @@ class Controls:
         return cls(control_from(w), control_from(b))
 
     @property
+    def dimension(self) -> int:
+        """The dimension of the space: 1."""
+        return 1
+
+    @property
     def knots(self) -> FloatArray:
         """The knots of both, increasing."""
         return np.union1d(self.w.knots, self.b.knots)
@@ -196,58 +198,3 @@ class Controls:
                 control.check(horizon)
             except ControlError as problem:
                 raise ControlError(f"{name}: {problem}") from None
-
-
-def read_controls(path: str | Path, horizon: float | None = None) -> Controls:
-    """Return the piecewise-linear controls stored in a NumPy archive.
-
-    Args:
-        path: An ``.npz`` file with one-dimensional arrays `time` (increasing), `w` and `b`.
-        horizon: If given, `time` must cover [0, horizon].
-
-    Raises:
-        ControlError: one line that names the file and what is wrong with it.
-    """
-    path = Path(path)
-    arrays = _archive(path)
-    try:
-        w = PiecewiseLinearControl(arrays["time"], arrays["w"])
-        b = PiecewiseLinearControl(arrays["time"], arrays["b"])
-    except ControlError as problem:
-        raise ControlError(f"{path}: {problem}") from None
-    if horizon is not None:
-        first, last = w.times[0], w.times[-1]
-        if first > SLACK * horizon or last < horizon * (1.0 - SLACK):
-            span = f"[{first:.12g}, {last:.12g}]"
-            raise ControlError(f"{path}: time covers {span}, not [0, {horizon:.12g}]")
-    return Controls(w, b)
-
-
-def _archive(path: Path) -> dict[str, FloatArray]:
-    """Return the three arrays of an archive."""
-    if not path.is_file():
-        raise ControlError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.keys())
-            missing = [name for name in ("time", "w", "b") if name not in names]
-            if missing:
-                has = ", ".join(names) or "nothing"
-                raise ControlError(f"{path}: no array {missing[0]!r}; it has {has}")
-            return {name: archive[name] for name in ("time", "w", "b")}
-    except ControlError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as problem:
-        reason = (str(problem) or type(problem).__name__).splitlines()[0][:200]
-        raise ControlError(f"{path}: not a NumPy archive (.npz): {reason}") from None

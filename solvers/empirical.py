@@ -41,6 +41,9 @@ class Law(Protocol):
     def breakpoints(self) -> FloatArray:
         """Return the points where the density is not smooth."""
 
+    def landmarks(self, tail: float = ...) -> FloatArray:
+        """Return where the laws lie of which this one is made."""
+
 
 def expected_w1(law: Law, particles: int) -> float:
     """Return E W1 of M independent samples, exactly.
@@ -123,7 +126,8 @@ def _nodes(law: Law, inner: FloatArray) -> tuple[FloatArray, FloatArray]:
     tail = np.concatenate([10.0 ** np.arange(-17, -3, 0.25), np.linspace(1e-3, 0.5, 200)])
     u = np.unique(np.concatenate([tail, 1.0 - tail[tail > 1e-15], inner]))
     low, high = law.support(TAIL)
-    points = np.concatenate([law.quantile(u), law.breakpoints(), [low, high]])
+    parts = [law.quantile(u), law.breakpoints(), law.landmarks(TAIL), [low, high]]
+    points = np.concatenate(parts)
     ends = np.unique(points[(points >= low) & (points <= high)])
     ends = np.unique(np.concatenate([ends, _graded(ends)]))
     centre, half = 0.5 * (ends[1:] + ends[:-1]), 0.5 * np.diff(ends)

@@ -4,12 +4,15 @@ import numpy as np
 
 from solvers.arrays import FloatArray
 from solvers.controls import Controls
+from solvers.vector_controls import VectorControls
 
 
 def stage_controls(
-    controls: Controls, times: FloatArray, stages: tuple[float, ...]
+    controls: Controls | VectorControls, times: FloatArray, stages: tuple[float, ...]
 ) -> tuple[FloatArray, FloatArray]:
     """Return w and b at the stage times of every step, each of shape (n, stages).
+
+    In R^d the shapes are (n, stages, d, d) and (n, stages, d).
 
     Args:
         controls: The controls.

@@ -168,6 +168,7 @@ class PiecewiseCdf(Measure):
         values: ArrayLike,
         slopes_right: ArrayLike,
         slopes_left: ArrayLike,
+        landmarks: ArrayLike = (),
     ) -> None:
         """Validate; limit the slopes so that every piece is monotone (Fritsch and Carlson).
 
@@ -177,6 +178,7 @@ class PiecewiseCdf(Measure):
             slopes_right: The density right of knot k, k < K - 1, shape (K - 1,); where it is not
                 finite the secant is used.
             slopes_left: The density left of knot k + 1, shape (K - 1,).
+            landmarks: Points between the ends where a quadrature should split, as at gaps.
 
         Raises:
             MeasureError: if something is not as said.
@@ -189,12 +191,13 @@ class PiecewiseCdf(Measure):
         if abs(f[0]) > MASS_TOLERANCE:
             raise MeasureError(f"the cdf starts at {f[0]}, not 0")
         self.values = f
+        self._landmarks = np.unique(np.append(x[[0, -1]], landmarks))
         coefficients = np.zeros((x.size, 3))
         coefficients[:-1] = hermite_coefficients(x, f, slopes_right, slopes_left)
         super().__init__(x, f, coefficients, 1.0)
 
     def quantile(self, u: ArrayLike) -> FloatArray:
-        """Return the inverse at `u` in [0, 1], to rounding."""
+        """Return the inverse at `u` in [0, 1], to rounding; at the level of a gap its right end."""
         u = np.asarray(u, dtype=np.float64)
         if np.any(~((u >= 0.0) & (u <= 1.0))):
             raise MeasureError("quantiles are asked for outside [0, 1]")
@@ -210,6 +213,10 @@ class PiecewiseCdf(Measure):
     def breakpoints(self) -> FloatArray:
         """Return the ends."""
         return self.knots[[0, -1]]
+
+    def landmarks(self, tail: float = 0.0) -> FloatArray:  # noqa: ARG002
+        """Return the ends and what else was given, increasing."""
+        return self._landmarks.copy()
 
     @property
     def mean(self) -> float:

@@ -1,7 +1,10 @@
 """The steps that a study may have, in the order in which they run."""
 
-from pipeline.steps.base import Step
-from pipeline.steps.limit import LIMIT
-from pipeline.steps.particles import PARTICLES
+from collections.abc import Callable
 
-STEPS: dict[str, Step] = {step.name: step for step in (LIMIT, PARTICLES)}
+from pipeline.steps.base import Step, Traits
+from pipeline.steps.limit import limit
+from pipeline.steps.particles import particles
+
+STEPS: dict[str, Callable[[Traits], Step]] = {"limit": limit, "particles": particles}
+"""What makes each step out of a study's traits."""

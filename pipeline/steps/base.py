@@ -1,9 +1,10 @@
 """What a step of a study is: the keys it depends on, the variables it makes, and how.
 
-A step is added by one file that defines one object of this shape, and its registration in
-``pipeline/steps/__init__.py``.
+A step is added by one file that makes one object of this shape out of a study's traits, and its
+registration in ``pipeline/steps/__init__.py``.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,21 @@ from pipeline.case import Case
 
 Outputs = Mapping[str, np.ndarray | float]
 Poll = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What of a study decides which keys and which variables its steps have.
+
+    Attributes:
+        steps: the names of its steps.
+        dimension: of the space that the particles live in.
+        target: whether it gives a target law on the line.
+    """
+
+    steps: tuple[str, ...]
+    dimension: int
+    target: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of a study.
+    """A stage of a study, as that study needs it.
 
     Attributes:
         name: its name, and its group in the store.
@@ -78,6 +94,7 @@ class Step:
         work: the expensive computation at a point that all its tables share; polled for timeouts.
         cost: nominal seconds of one core at a point, for planning and for sharing out work.
         needs: the steps whose results it uses when they are part of the study.
+        max_dimension: of the space in which it can work.
     """
 
     name: str
@@ -86,6 +103,7 @@ class Step:
     work: Callable[[Case, Poll], Any]
     cost: Callable[[Case], float]
     needs: tuple[str, ...] = ()
+    max_dimension: float = math.inf
 
     def tables_in(self, steps: tuple[str, ...]) -> tuple[Table, ...]:
         """The tables that a study with these steps has."""
@@ -95,3 +113,5 @@ class Step:
 WALL_SECONDS = Variable(
     "wall_seconds", "computing time of the point", dims=(), units="s", reproducible=False
 )
+
+TO_TARGET = Variable("w1_to_target", "Wasserstein-1 distance to the target law")

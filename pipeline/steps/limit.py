@@ -9,8 +9,18 @@ characteristics reference.
 import numpy as np
 
 from pipeline.case import Case
-from pipeline.reference import reference_of
-from pipeline.steps.base import WALL_SECONDS, Outputs, Poll, Step, Table, Upstream, Variable
+from pipeline.reference import reference_of, target_of
+from pipeline.steps.base import (
+    TO_TARGET,
+    WALL_SECONDS,
+    Outputs,
+    Poll,
+    Step,
+    Table,
+    Traits,
+    Upstream,
+    Variable,
+)
 from solvers.transport import TransportSolution, automatic_domain, solve_transport
 from solvers.wasserstein import PiecewiseLinearCdf, w1
 
@@ -30,6 +40,7 @@ def solve(case: Case, poll: Poll) -> TransportSolution:
         problem.times,
         problem.snapshot_indices,
         poll=poll,
+        **({} if case.limiter == "none" else {"limiter": case.limiter}),  # type: ignore[arg-type]
     )
 
 
@@ -45,7 +56,7 @@ def evaluate(solution: TransportSolution, case: Case, _upstream: Upstream, poll:
         for s in snapshots
     ]
     moments = np.array([cell_moments(solution.edges, u) for u in solution.density])
-    return {
+    outputs = {
         "l1_error": error @ width,
         "linf_error": error.max(axis=1),
         "w1_error": np.array(w1_error),
@@ -58,6 +69,11 @@ def evaluate(solution: TransportSolution, case: Case, _upstream: Upstream, poll:
         "density": solution.density,
         "position": solution.centers,
     }
+    if case.problem.target is not None:
+        target = target_of(case)
+        laws = [PiecewiseLinearCdf(solution.edges, u) for u in solution.density]
+        outputs["w1_to_target"] = np.array([w1(law, target) for law in laws])
+    return outputs
 
 
 def _beyond(solution: TransportSolution, snapshot: int, low: float, high: float) -> float:
@@ -103,32 +119,37 @@ def cost(case: Case) -> float:
     return 0.05 + 6e-8 * 3 * cells * steps
 
 
-LIMIT = Step(
-    name="limit",
-    keys=frozenset(
-        {"activation", "cells", "horizon", "domain", "initial", "controls", "time_step"}
-    ),
-    tables=(
-        Table(
-            status="status",
-            steps=("limit",),
-            variables=(
-                Variable("l1_error", "L1 distance of the cell averages to the exact ones"),
-                Variable("linf_error", "largest distance of a cell average to the exact one"),
-                Variable("w1_error", "Wasserstein-1 distance of the PDE solution to the reference"),
-                Variable("mass_error", "change of the mass, boundary fluxes accounted for"),
-                Variable("mean", "mean of the density"),
-                Variable("variance", "variance of the density"),
-                Variable("smeared", "mass of the PDE solution beyond the exact support"),
-                Variable("epsilon", "regularisation of the CWENO weights", dims=()),
-                Variable("substeps", "number of time steps taken", dims=()),
-                WALL_SECONDS,
-                Variable("density", "cell averages of the density", ("snapshot", "x"), field=True),
-                Variable("position", "cell centres", ("x",), field=True),
-            ),
-            evaluate=evaluate,
-        ),
-    ),
-    work=solve,
-    cost=cost,
+VARIABLES = (
+    Variable("l1_error", "L1 distance of the cell averages to the exact ones"),
+    Variable("linf_error", "largest distance of a cell average to the exact one"),
+    Variable("w1_error", "Wasserstein-1 distance of the PDE solution to the reference"),
+    Variable("mass_error", "change of the mass, boundary fluxes accounted for"),
+    Variable("mean", "mean of the density"),
+    Variable("variance", "variance of the density"),
+    Variable("smeared", "mass of the PDE solution beyond the exact support"),
+    Variable("epsilon", "regularisation of the CWENO weights", dims=()),
+    Variable("substeps", "number of time steps taken", dims=()),
+    WALL_SECONDS,
+    Variable("density", "cell averages of the density", ("snapshot", "x"), field=True),
+    Variable("position", "cell centres", ("x",), field=True),
 )
+KEYS = frozenset(
+    {
+        "activation",
+        "cells",
+        "horizon",
+        "domain",
+        "initial",
+        "controls",
+        "time_step",
+        "limiter",
+    }
+)
+
+
+def limit(traits: Traits) -> Step:
+    """The step, for a study on the line."""
+    variables = VARIABLES + ((TO_TARGET,) if traits.target else ())
+    table = Table(status="status", steps=("limit",), variables=variables, evaluate=evaluate)
+    keys = KEYS | ({"target"} if traits.target else set())
+    return Step(name="limit", keys=keys, tables=(table,), work=solve, cost=cost, max_dimension=1)

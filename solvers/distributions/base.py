@@ -11,7 +11,10 @@ from solvers.errors import DistributionError
 
 
 class Distribution(ABC):
-    """A probability law on the real line without atoms, whose support is an interval."""
+    """A probability law on the real line without atoms.
+
+    Its support may have gaps: there the cdf is flat, and the quantile jumps.
+    """
 
     @abstractmethod
     def pdf(self, x: ArrayLike) -> FloatArray:
@@ -27,11 +30,11 @@ class Distribution(ABC):
 
     @abstractmethod
     def quantile(self, u: ArrayLike) -> FloatArray:
-        """Return the inverse of the cdf at `u` in [0, 1]."""
+        """Return the least x of the support with cdf(x) >= `u`, for `u` in [0, 1]."""
 
     @abstractmethod
     def isf(self, q: ArrayLike) -> FloatArray:
-        """Return the x with sf(x) = q."""
+        """Return the greatest x of the support with sf(x) >= `q`, for `q` in [0, 1]."""
 
     @property
     @abstractmethod
@@ -47,7 +50,7 @@ class Distribution(ABC):
     def breakpoints(self) -> FloatArray:
         """Return, increasing, the finite points of the closed support where the pdf is not smooth.
 
-        The ends of a compact support are among them.
+        The ends of a compact support and of its gaps are among them.
         """
 
     @property
@@ -61,6 +64,14 @@ class Distribution(ABC):
             points = self.breakpoints()
             return float(points[0]), float(points[-1])
         return float(self.quantile(tail)), float(self.isf(tail))
+
+    def landmarks(self, tail: float = 1e-17) -> FloatArray:
+        """Return, increasing, where each law that this one is made of lies.
+
+        These are the ends of its support and, where there are several, the medians. A mesh that
+        has them and the breakpoints among its points misses none of them.
+        """
+        return np.array(self.support(tail))
 
     def cell_averages(self, edges: ArrayLike) -> FloatArray:
         """Return the averages of the density over the cells between `edges`, shape (N,).
@@ -102,6 +113,17 @@ def positive(law: str, name: str, value: float) -> float:
     if number <= 0.0:
         raise DistributionError(f"{law}: {name} = {number} must be positive")
     return number
+
+
+def law(name: str, value: object) -> Distribution:
+    """Return a parameter that must be a law.
+
+    Raises:
+        DistributionError: if it is not.
+    """
+    if not isinstance(value, Distribution):
+        raise DistributionError(f"{name}: {value!r} is not a distribution on the real line")
+    return value
 
 
 def interval(law: str, low: float, high: float) -> tuple[float, float]:

@@ -1,7 +1,8 @@
-"""Reading one numeric column from a CSV, Parquet or NumPy file."""
+"""Reading numeric columns from a CSV, Parquet or NumPy file."""
 
 import difflib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from solvers.arrays import FloatArray
 from solvers.errors import DistributionError
+
+
+Column = str | int | None
 
 
 def read_column(path: str | Path, column: str | int | None = None) -> FloatArray:
@@ -25,24 +29,64 @@ def read_column(path: str | Path, column: str | int | None = None) -> FloatArray
             finite number (with its row, counted from 1), or fewer than two distinct values.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DistributionError(f"{path}: no such file")
-    readers = {".csv": _table_column, ".parquet": _table_column, ".npy": _array_column}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DistributionError(f"{path}: unknown kind of file; allowed: .csv, .parquet, .npy")
-    values = _numbers(path, column, reader(path, column))
+    values = _numbers(path, column, _column(path, _content(path), column))
     if values.size == 0 or np.all(values == values[0]):
         raise DistributionError(f"{path}: fewer than two distinct values{_where(column)}")
     return values
 
 
-def _where(column: str | int | None) -> str:
+def read_columns(path: str | Path, columns: Sequence[str | int] | None = None) -> FloatArray:
+    """Return some columns of a file as the rows of points, shape (n, d).
+
+    Args:
+        path: A ``.csv``, ``.parquet`` or ``.npy`` file.
+        columns: The names of the columns, or their indices for ``.npy``, in the wanted order; all
+            columns by default.
+
+    Raises:
+        DistributionError: as :func:`read_column`; or if no column is named, one twice, or there are
+            fewer than two distinct rows.
+    """
+    path = Path(path)
+    content = _content(path)
+    wanted = _all_columns(content) if columns is None else list(columns)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise DistributionError(f"{path}: columns must be different and at least one: {wanted}")
+    parts = [_numbers(path, column, _column(path, content, column)) for column in wanted]
+    points = np.stack(parts, axis=1)
+    if points.size == 0 or np.all(points == points[0]):
+        raise DistributionError(f"{path}: fewer than two distinct rows in columns {wanted}")
+    return points
+
+
+def _content(path: Path) -> Any:
+    """Return a file as a table of pandas or an array of NumPy."""
+    if not path.is_file():
+        raise DistributionError(f"{path}: no such file")
+    readers = {".csv": _table, ".parquet": _table, ".npy": _array}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DistributionError(f"{path}: unknown kind of file; allowed: .csv, .parquet, .npy")
+    return reader(path)
+
+
+def _column(path: Path, content: Any, column: Column) -> Any:
+    choose = _array_column if isinstance(content, np.ndarray) else _table_column
+    return choose(path, content, column)
+
+
+def _all_columns(content: Any) -> list[Any]:
+    if not isinstance(content, np.ndarray):
+        return [str(name) for name in content.columns]
+    return list(range(content.shape[1] if content.ndim == 2 else 1))
+
+
+def _where(column: Column) -> str:
     return "" if column is None else f" in column {column!r}"
 
 
-def _table_column(path: Path, column: str | int | None) -> Any:
-    """Return one column of a table as pandas read it."""
+def _table(path: Path) -> Any:
+    """Return a table as pandas reads it."""
     try:
         import pandas as pd
     except ImportError:
@@ -51,9 +95,13 @@ def _table_column(path: Path, column: str | int | None) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             csv = path.suffix.lower() == ".csv"
-            table = pd.read_csv(path, index_col=False) if csv else pd.read_parquet(path)
+            return pd.read_csv(path, index_col=False) if csv else pd.read_parquet(path)
     except (ValueError, OSError, ImportError, UnicodeError, Warning) as problem:
         raise DistributionError(f"{path}: cannot be read: {_first_line(problem)}") from None
+
+
+def _table_column(path: Path, table: Any, column: Column) -> Any:
+    """Return one column of a table."""
     names = [str(name) for name in table.columns]
     if column is None and len(names) == 1:
         column = names[0]
@@ -62,7 +110,7 @@ def _table_column(path: Path, column: str | int | None) -> Any:
     return table.iloc[:, names.index(column)].to_numpy()
 
 
-def _no_such_column(column: str | int | None, names: list[str]) -> str:
+def _no_such_column(column: Column, names: list[str]) -> str:
     listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     if column is None:
         return f"a column must be named; it has {listed}"
@@ -71,12 +119,18 @@ def _no_such_column(column: str | int | None, names: list[str]) -> str:
     return f"no column {column!r}{hint}; it has {listed}"
 
 
-def _array_column(path: Path, column: str | int | None) -> Any:
-    """Return a one-dimensional array, or one column of a two-dimensional one."""
+def _array(path: Path) -> Any:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as problem:
         raise DistributionError(f"{path}: cannot be read: {_first_line(problem)}") from None
+    if not isinstance(array, np.ndarray):
+        raise DistributionError(f"{path}: cannot be read: an archive, not one array")
+    return array
+
+
+def _array_column(path: Path, array: Any, column: Column) -> Any:
+    """Return a one-dimensional array, or one column of a two-dimensional one."""
     if array.ndim == 1 and column in (None, 0):
         return array
     if array.ndim != 2:
@@ -89,7 +143,7 @@ def _array_column(path: Path, column: str | int | None) -> Any:
     return array[:, column]
 
 
-def _numbers(path: Path, column: str | int | None, raw: Any) -> FloatArray:
+def _numbers(path: Path, column: Column, raw: Any) -> FloatArray:
     """Return finite floats, or name the first row that is none."""
     if raw.dtype.kind not in "iuf":
         raise DistributionError(f"{path}: {_not_a_number(raw)}{_where(column)}")

@@ -17,7 +17,6 @@ from pipeline.run import run_stages
 from pipeline.session import Session, open_session, run_folder
 from pipeline.shards import Shard, missing_points, read_block
 from pipeline.status import Status
-from pipeline.steps import STEPS
 from pipeline.study import Study
 
 
@@ -69,7 +68,8 @@ class FakeClient:
         return compute_bundle(spec, shards)
 
     def _poisonous(self, shard: Shard) -> bool:
-        store, step = self._session.store, STEPS[shard.step]
+        store = self._session.store
+        step = store.study.step(shard.step)
         block = read_block(store, step, step.tables[0], shard, frozenset())
         for offset in map(tuple, np.argwhere(missing_points([block])).tolist()):
             if shard.only is None or offset in shard.only:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.controls import Controls, PiecewiseLinearControl, control_from, read_controls
+from solvers.control_files import read_controls
+from solvers.controls import Controls, PiecewiseLinearControl, control_from
 from solvers.errors import ControlError, InputError
 from solvers.time_grid import time_grid
 
@@ -191,6 +192,18 @@ class TestReadControls:
         with pytest.raises(ControlError, match=words) as caught:
             read_controls(tmp_path / "c.npz", horizon=1.0)
         assert "c.npz" in str(caught.value)
+
+    def test_matrices(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).normal(size=(11, 6))
+        np.savez(tmp_path / "c.npz", time=T, w=values[:, :4].reshape(11, 2, 2), b=values[:, 4:])
+        w, b = read_controls(tmp_path / "c.npz", horizon=1.0).evaluate(T)
+        np.testing.assert_array_equal(w.reshape(11, 4), values[:, :4])
+        np.testing.assert_array_equal(b, values[:, 4:])
+
+    def test_matrices_that_do_not_fit(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "c.npz", time=T, w=np.ones((11, 2, 3)), b=np.ones((11, 2)))
+        with pytest.raises(ControlError, match="do not fit together"):
+            read_controls(tmp_path / "c.npz")
 
     def test_other_files(self, tmp_path: Path) -> None:
         (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 broken")

@@ -1,0 +1,50 @@
+"""How fast the PDE solution approaches the limit as cells are refined: orders out of a store.
+
+At each activation and snapshot (and every further axis) the errors of /limit are fitted by
+error = C · cells^-order, and compared between neighbouring resolutions.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.layout import LOCAL_ORDERS, ORDERS, analysis_axes
+from pipeline.store import Store
+from solvers.convergence import experimental_orders, fit_order
+
+ERRORS = ("l1", "w1")
+Index = tuple[int, ...]
+
+
+def analyse_orders(store: Store) -> None:
+    """Compute the orders of /limit, and write them to /analysis."""
+    for error in ERRORS:
+        errors = np.asarray(store.array(f"limit/{error}_error")[...])
+        names = (f"{error}_order", f"{error}_order_deviation", f"{error}_order_local")
+        fitted, deviation, local = (
+            np.full(store.array(f"analysis/{name}").shape, math.nan) for name in names
+        )
+        for index, cells, places in refinements(store):
+            for snapshot in range(errors.shape[-1]):
+                measured = [errors[(*place, snapshot)] for place in places]
+                fit = fit_order(cells, measured)
+                fitted[(*index, snapshot)] = fit.order
+                deviation[(*index, snapshot)] = fit.standard_error
+                between = experimental_orders(cells, measured)
+                for place, order in zip(places[1:], between, strict=True):
+                    local[(*place, snapshot)] = order
+        for name, values in zip(names, (fitted, deviation, local), strict=True):
+            store.array(f"analysis/{name}")[...] = values
+
+
+def refinements(store: Store) -> Iterator[tuple[Index, list[int], list[Index]]]:
+    """Each row of resolutions: its position in ORDERS, its cells ascending, their positions."""
+    every = [store.axes[axis.name] for axis in analysis_axes(store.study, LOCAL_ORDERS)]
+    others = [store.axes[axis.name] for axis in analysis_axes(store.study, ORDERS)]
+    number = next(i for i, axis in enumerate(every) if "cells" in axis.keys)
+    labels = every[number].labels("cells")
+    chosen = sorted(store.positions(every[number].name), key=lambda position: labels[position])
+    for index in store.points(others):
+        places = [(*index[:number], position, *index[number:]) for position in chosen]
+        yield index, [labels[position] for position in chosen], places
