@@ -17,6 +17,8 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.clusters import crew_client
+from pipeline.analysis_tables import RATES
+from pipeline.layout import analysis_tables
 from pipeline.plan import StepPlan, Task
 from pipeline.report import rate_rows
 from pipeline.session import Session, Summary, batches, open_session, run_folder
@@ -80,7 +82,7 @@ def _run(session: Session) -> dict[str, object] | State[None]:
         summaries.append(summary)
     if session.monitor.stop.is_set():
         return Cancelled(message="stopped; run again to go on")
-    if "particles" in session.study.header.steps:
+    if RATES in analysis_tables(session.study):
         publish(session)
     return summary.as_json()
 

@@ -14,15 +14,16 @@ from rich.console import Console
 from flows.clusters import check_cluster
 from pipeline.axes import label
 from pipeline.errors import StudyError
+from pipeline.layout import analysis_tables
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
 from pipeline.report import (
+    analysis_records,
+    print_analysis,
     print_counts,
     print_differences,
     print_plan,
-    print_rates,
     print_run,
-    rate_records,
 )
 from pipeline.root import root_is_readable
 from pipeline.session import (
@@ -133,7 +134,7 @@ def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) 
         print_counts(Console(), summary.points)
     else:
         print_run(Console(), store, summary)
-        print(f"store {places.store}, figure {places.folder / 'w1-against-m.png'}")
+        print(f"store {places.store}, figures {places.folder}")
     if summary.exit:
         print(f"meanfield: {_how_to_go_on(summary)}", file=sys.stderr)
     return summary.exit
@@ -201,17 +202,17 @@ def analyse(options: Namespace) -> int:
     path = store_path(options.store)
     study = stored_study(path)
     store = open_store(path, study)
-    if "particles" not in study.header.steps:
-        raise StudyError(f"{path}: nothing to analyse: the study has no step particles")
+    if not analysis_tables(study):
+        raise StudyError(f"{path}: nothing to analyse: the study has no rates and no orders")
     check_writable(path)
     analyse_and_draw(store, folder_of(path, study))
     counts = {step.name: plan_step(store, step).count for step in study.steps}
     summary = _summary("analyse", path, study, counts)
     if options.json:
-        summary.extra = {"rates": rate_records(store)}
+        summary.extra = analysis_records(store)
         _print_json(summary.as_json())
     else:
-        print_rates(Console(), store)
+        print_analysis(Console(), store)
     return summary.exit
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from pipeline.analysis_tables import FLOOR, RATES, AnalysisTable
 from pipeline.axes import Axis
-from pipeline.layout import FLOOR, RATES, AnalysisTable, analysis_axes, analysis_tables
+from pipeline.layout import analysis_axes, analysis_tables
 from pipeline.orders import analyse_orders
 from pipeline.reference import dobrushin_of, reference_of
 from pipeline.store import Store

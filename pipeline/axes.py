@@ -59,6 +59,14 @@ class Axis:
         column = self.keys.index(key)
         return [position[column] for position in self.values]
 
+    def telling_keys(self) -> tuple[str, ...]:
+        """The keys, from the first on, that tell the positions apart."""
+        for count in range(1, len(self.keys)):
+            columns = [self.labels(key) for key in self.keys[:count]]
+            if len(set(zip(*columns, strict=True))) == len(self):
+                return self.keys[:count]
+        return self.keys
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -71,7 +79,21 @@ def label(value: Value) -> Value:
     """
     if isinstance(value, pydantic.BaseModel):
         value = map_files(value.model_dump(mode="json"), _known)
+    if isinstance(value, tuple):
+        value = [label(item) for item in value]
     return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list, tuple)) else value
+
+
+def brief(value: Value, width: int = 32) -> str:
+    """A coordinate value for people: a table without its punctuation, cut to a width."""
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        table = json.loads(value)
+        if isinstance(table, dict):
+            kind = table.pop("kind", None)
+            parts = [f"{k} = {v}" for k, v in sorted(table.items(), reverse=True) if v is not None]
+            value = f"{kind}({', '.join(parts)})" if kind else ", ".join(parts)
+    text = str(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _known(file: str) -> str:

@@ -1,17 +1,21 @@
 """The figure of a convergence study: W1 against M, with its fit, per activation and snapshot."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.analysis import expected_rate, read_axis_last
-from pipeline.layout import RATES, analysis_axes, analysis_tables
+from pipeline.analysis_tables import RATES
+from pipeline.axes import Axis, brief
+from pipeline.layout import analysis_axes
 from pipeline.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_PANELS = 4
 MAX_CURVES = 10
@@ -27,8 +31,6 @@ def draw_w1(store: Store, path: Path) -> None:
         store: an analysed store.
         path: the PNG file; written whole or not at all.
     """
-    if RATES not in analysis_tables(store.study):
-        return
     from matplotlib.figure import Figure  # takes a second to import, and only runs need it
 
     snapshots = store.study.snapshots
@@ -44,9 +46,24 @@ def draw_w1(store: Store, path: Path) -> None:
         _draw_panel(panel, store, distances, snapshot)
     panels[0].set_ylabel(r"$W_1(f_t^M, f_t)$, mean and std over seeds")
     figure.suptitle(f"{store.study.name}: distance of M particles to the mean-field limit")
+    save(figure, path)
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     scratch = path.with_name(f"{path.name}.partial")
     figure.savefig(scratch, dpi=150, format="png", metadata={"Software": "meanfield"})
     scratch.replace(path)
+
+
+def row_name(axes: Sequence[Axis], index: Sequence[int]) -> str:
+    """What a curve is called: its activation, and its place on every axis that has more."""
+    return ", ".join(
+        brief(axis.labels(key)[i])
+        for axis, i in zip(axes, index, strict=True)
+        for key in axis.telling_keys()
+        if len(axis) > 1 or key == "activation"
+    )
 
 
 def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: int) -> None:
@@ -61,12 +78,7 @@ def _draw_panel(panel: "Axes", store: Store, distances: np.ndarray, snapshot: in
             continue
         kept = ~np.isnan(curves).all(axis=1)
         mean = np.nanmean(curves[kept], axis=1)
-        name = ", ".join(
-            str(axis.labels(key)[i])
-            for axis, i in zip(axes, index, strict=True)
-            for key in axis.keys
-            if len(axis) > 1 or key == "activation"
-        )
+        name = row_name(axes, index)
         rate = float(np.asarray(store.array("analysis/rate")[(*index, snapshot)]))
         prefactor = float(np.asarray(store.array("analysis/prefactor")[(*index, snapshot)]))
         panel.errorbar(

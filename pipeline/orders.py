@@ -9,33 +9,36 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.layout import LOCAL_ORDERS, ORDERS, analysis_axes
+from pipeline.analysis_tables import LOCAL_ORDERS, ORDERS
+from pipeline.layout import analysis_axes
 from pipeline.store import Store
 from solvers.convergence import experimental_orders, fit_order
 
 ERRORS = ("l1", "w1")
+ROUNDING = 1e-10  # errors of this size, as at time 0, have no order
 Index = tuple[int, ...]
 
 
 def analyse_orders(store: Store) -> None:
     """Compute the orders of /limit, and write them to /analysis."""
-    for error in ERRORS:
-        errors = np.asarray(store.array(f"limit/{error}_error")[...])
-        names = (f"{error}_order", f"{error}_order_deviation", f"{error}_order_local")
+    for name in ERRORS:
+        errors = np.asarray(store.array(f"limit/{name}_error")[...])
+        outputs = (f"{name}_order", f"{name}_order_deviation", f"{name}_order_local")
         fitted, deviation, local = (
-            np.full(store.array(f"analysis/{name}").shape, math.nan) for name in names
+            np.full(store.array(f"analysis/{output}").shape, math.nan) for output in outputs
         )
         for index, cells, places in refinements(store):
             for snapshot in range(errors.shape[-1]):
                 measured = [errors[(*place, snapshot)] for place in places]
+                measured = [error if error > ROUNDING else math.nan for error in measured]
                 fit = fit_order(cells, measured)
                 fitted[(*index, snapshot)] = fit.order
                 deviation[(*index, snapshot)] = fit.standard_error
                 between = experimental_orders(cells, measured)
                 for place, order in zip(places[1:], between, strict=True):
                     local[(*place, snapshot)] = order
-        for name, values in zip(names, (fitted, deviation, local), strict=True):
-            store.array(f"analysis/{name}")[...] = values
+        for output, values in zip(outputs, (fitted, deviation, local), strict=True):
+            store.array(f"analysis/{output}")[...] = values
 
 
 def refinements(store: Store) -> Iterator[tuple[Index, list[int], list[Index]]]:

@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from pipeline.analysis import NO_FIT, expected_rate
-from pipeline.axes import label
-from pipeline.layout import RATES, analysis_axes, analysis_tables
+from pipeline.analysis import expected_rate
+from pipeline.analysis_tables import ORDERS, RATES
+from pipeline.axes import brief, label
+from pipeline.layout import analysis_axes, analysis_tables, cells_values
 from pipeline.monitor import duration
+from pipeline.orders import ERRORS, refinements
 from pipeline.plan import Count, Estimate
 from pipeline.session import Summary
 from pipeline.status import Status
@@ -25,13 +27,25 @@ if TYPE_CHECKING:
 
 RATE_HEADER = (
     "t", "rate [95 % CI]", "expected rate", "prefactor [95 % CI]", "expected prefactor",
+    "growth ≤ bound",
 )  # fmt: skip
+
+
+def analysis_records(store: Store) -> dict[str, Any]:
+    """The analysis as numbers for scripts: the rates and the orders that the study has."""
+    tables = analysis_tables(store.study)
+    found: dict[str, Any] = {}
+    if RATES in tables:
+        found["rates"] = rate_records(store)
+    if ORDERS in tables:
+        found["orders"] = order_records(store)
+    return found
 
 
 def rate_records(store: Store) -> list[dict[str, Any]]:
     """The analysis as a list: one dictionary per activation (and further axes) and snapshot."""
     axes = [store.axes[a.name] for a in analysis_axes(store.study, RATES)]
-    names = [*vars(NO_FIT), "prefactor_expected"]
+    names = [variable.name for variable in RATES.variables]
     found = {name: np.asarray(store.array(f"analysis/{name}")[...]) for name in names}
     records = []
     for index in map(tuple, np.argwhere(store.wanted(axes)).tolist()):
@@ -49,15 +63,16 @@ def rate_records(store: Store) -> list[dict[str, Any]]:
 def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
     """The analysis as a table of text: its header and its rows."""
     axes = analysis_axes(store.study, RATES)
-    keys = [key for axis in axes for key in axis.keys]
+    keys = [key for axis in axes for key in axis.telling_keys()]
     rows = [
         [
-            *(str(record[key]) for key in keys),
+            *(brief(record[key]) for key in keys),
             f"{record['snapshot']:g}",
             _interval(record["rate"], record["rate_low"], record["rate_high"]),
             f"{record['rate_expected']:g}",
             _interval(record["prefactor"], record["prefactor_low"], record["prefactor_high"]),
             _number(record["prefactor_expected"]),
+            f"{_number(record['dobrushin_measured'])} ≤ {_number(record['dobrushin_factor'])}",
         ]
         for record in rate_records(store)
     ]
@@ -66,8 +81,7 @@ def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
 
 def print_run(console: Console, store: Store, summary: Summary) -> None:
     """The end of a run: the table of rates, and what was done."""
-    if RATES in analysis_tables(store.study):
-        print_rates(console, store)
+    print_analysis(console, store)
     print_counts(console, summary.points)
     console.print(
         f"computed {summary.computed} points in {summary.wall_seconds:.1f} s, "
@@ -75,10 +89,64 @@ def print_run(console: Console, store: Store, summary: Summary) -> None:
     )
 
 
+def print_analysis(console: Console, store: Store) -> None:
+    """The tables of the analysis that the study has."""
+    tables = analysis_tables(store.study)
+    if RATES in tables:
+        print_rates(console, store)
+    if ORDERS in tables and len(cells_values(store.study.axes)) > 1:
+        print_orders(console, store)
+
+
 def print_rates(console: Console, store: Store) -> None:
     """The table of rates."""
     header, rows = rate_rows(store)
     print_table(console, f"{store.study.name}: w1 = prefactor · M^rate", header, rows)
+
+
+def order_records(store: Store) -> list[dict[str, Any]]:
+    """The orders as a list: one dictionary per activation (and further axes) and snapshot."""
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, ORDERS)]
+    fitted = {v.name: np.asarray(store.array(f"analysis/{v.name}")[...]) for v in ORDERS.variables}
+    errors = {e: np.asarray(store.array(f"limit/{e}_error")[...]) for e in ERRORS}
+    local = {e: np.asarray(store.array(f"analysis/{e}_order_local")[...]) for e in ERRORS}
+    records = []
+    for index, cells, places in refinements(store):
+        point = {key: label(v) for key, v in (store.values_at(axes, index) or {}).items()}
+        for s, time in enumerate(store.study.snapshots):
+            at = {name: _known(values[(*index, s)]) for name, values in fitted.items()}
+            rows = {f"{e}_error": [_known(errors[e][(*p, s)]) for p in places] for e in ERRORS}
+            rows |= {
+                f"{e}_order_local": [_known(local[e][(*p, s)]) for p in places] for e in ERRORS
+            }
+            records.append({**point, "snapshot": time, "cells": cells, **rows, **at})
+    return records
+
+
+def print_orders(console: Console, store: Store) -> None:
+    """The table of errors and orders: a row for each number of cells, and the fit below them."""
+    keys = [k for axis in analysis_axes(store.study, ORDERS) for k in axis.telling_keys()]
+    rows = []
+    for record in order_records(store):
+        head = [*(brief(record[key]) for key in keys), f"{record['snapshot']:g}"]
+        for i, cells in enumerate(record["cells"]):
+            numbers = [
+                text
+                for e in ERRORS
+                for text in (
+                    _number(record[f"{e}_error"][i]),
+                    _number(record[f"{e}_order_local"][i], ".2f"),
+                )
+            ]
+            rows.append([*(head if i == 0 else [""] * len(head)), str(cells), *numbers])
+        fits = [
+            text
+            for e in ERRORS
+            for text in ("", _plus_minus(record[f"{e}_order"], record[f"{e}_order_deviation"]))
+        ]
+        rows.append([*[""] * len(head), "fit", *fits])
+    header = [*keys, "t", "cells", "L1 error", "order", "W1 error", "order"]
+    print_table(console, f"{store.study.name}: error of the PDE solution", header, rows)
 
 
 def print_counts(console: Console, points: dict[str, Count]) -> None:
@@ -141,8 +209,17 @@ def _interval(value: float | None, low: float | None, high: float | None) -> str
     return f"{value:.3g}" if low is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+def _number(value: float | None, spec: str = ".4g") -> str:
+    return "–" if value is None else format(value, spec)
+
+
+def _plus_minus(value: float | None, deviation: float | None) -> str:
+    """A value with its standard error."""
+    return _number(value, ".2f") + ("" if deviation is None else f" ± {deviation:.2f}")
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def size(number: float) -> str:

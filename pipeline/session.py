@@ -22,11 +22,12 @@ from pipeline.analysis import analyse
 from pipeline.compute import RunSpec
 from pipeline.errors import StoreError, StudyError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
-from pipeline.figure import draw_w1
+from pipeline.figures import draw_figures
 from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor
 from pipeline.plan import Count, StepPlan, Task, plan_step
 from pipeline.provenance import fingerprint, provenance
+from pipeline.root import read_root
 from pipeline.shards import check_readable
 from pipeline.steps.base import Step
 from pipeline.store import (
@@ -150,7 +151,13 @@ class Summary:
         }
 
 
-ANALYSED = ("particles/w1", "particles/w1_pde", "limit/l1_error", "limit/w1_error")
+ANALYSED = (
+    "particles/w1",
+    "particles/w1_initial",
+    "particles/w1_pde",
+    "limit/l1_error",
+    "limit/w1_error",
+)
 
 
 def analyse_and_draw(store: Store, folder: Path) -> None:
@@ -163,7 +170,7 @@ def analyse_and_draw(store: Store, folder: Path) -> None:
     store.check_unchanged()
     analyse(store)
     if folder.is_dir():
-        draw_w1(store, folder / "w1-against-m.png")
+        draw_figures(store, folder)
 
 
 SignalHandler = Callable[[int, FrameType | None], None]
@@ -269,7 +276,9 @@ class Session:
                 analyse_and_draw(self.store, self.places.folder)
         with self._ending_cleanly():
             remove_partial(self.leftovers & partial_files(self.store.path))
-            points = {s.name: plan_step(self.store, s).count for s in self.study.steps}
+            counts = {s.name: plan_step(self.store, s).count for s in self.study.steps}
+            read_root(self.store.path)  # a store that has gone reads as if it were empty
+            points = counts
         summary = Summary(
             verb="run",
             store=str(self.store.path),

@@ -8,6 +8,7 @@ after a crash while the store grew, and then the root is right.
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -509,6 +510,21 @@ def _check_identity(path: Path, root: Document, study: Study) -> None:
     for key in sorted(set(stored) | set(ours)):
         if stored.get(key, default_of(key)) != ours.get(key, default_of(key)):
             raise StoreError(
-                f"{path}: the store belongs to another study: {key} is {show(stored.get(key))} "
-                f"there and {show(ours.get(key))} here; give another --store or another name"
+                f"{path}: {_difference(study, key, stored.get(key), ours.get(key))}; give another "
+                "--store or another name"
             )
+
+
+def _difference(study: Study, key: str, stored: Any, ours: Any) -> str:
+    """How a key of two identities differs; input files stand there with a digest of their content."""
+    text, other = json.dumps(stored), json.dumps(ours)
+    if _FILE.sub("", text) == _FILE.sub("", other):
+        section, _, name = key.partition(".")
+        files = ", ".join(_FILE.findall(json.dumps(study.document()[section].get(name))))
+        return f"the content of {files} ({key}) has changed since the store was made"
+    return (
+        f"the store belongs to another study: {key} is {show(stored)} there and {show(ours)} here"
+    )
+
+
+_FILE = re.compile(r'"file": "([^"]*)"')

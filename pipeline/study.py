@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from pipeline import settings
+from pipeline.analysis_tables import ANALYSIS
 from pipeline.axes import ORDER, Axis, Value, digest, label, map_files, read_axes, section_of
 from pipeline.case import Case, Problem, load_controls, load_law
 from pipeline.errors import StudyError
@@ -84,6 +85,7 @@ class Study:
         )
         self.dimension = self._dimension()
         self.steps = self._steps()
+        self._check_dimension()
         self._check_zip_names()
         self.axes = self._complete_axes()
         self.snapshots = self._snapshots()
@@ -334,10 +336,10 @@ class Study:
         """A zipped axis must not hide a variable of the store."""
         tables = [table for step in self.steps for table in step.tables]
         taken = {variable.name for table in tables for variable in table.variables}
-        taken |= {table.status for table in tables} | set(STEPS) | {"zip", "analysis", "floor"}
+        taken |= {variable.name for table in ANALYSIS for variable in table.variables}
+        taken |= {table.status for table in tables} | set(STEPS) | {"zip", "analysis"}
         for axis in self.axes:
-            first = axis.name.split("_")[0]
-            if axis.zipped and (axis.name in taken or first in ("rate", "prefactor", "cells")):
+            if axis.zipped and (axis.name in taken or axis.name.startswith("cells_")):
                 raise StudyError(
                     f"{self.where}: axes.zip: the name '{axis.name}' is taken; choose another"
                 )
@@ -389,7 +391,6 @@ class Study:
 
     def _check_problems(self) -> None:
         """Build every distinct problem once, so that a bad one is refused before anything runs."""
-        self._check_dimension()
         if self.problem.controls is None and self.axis("controls") is None:
             raise StudyError(
                 f"{self.where}: missing key 'problem.controls'; allowed: "

@@ -149,6 +149,16 @@ class Reference:
     _flow: _Flow
     _measures: dict[int, PiecewiseCdf] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def activation(self) -> Activation:
+        """The activation."""
+        return self._flow.activation
+
+    @property
+    def controls(self) -> Controls:
+        """The controls."""
+        return self._flow.controls
+
     def flow(self, s: int, y: ArrayLike) -> FloatArray:
         """Return Phi_t(y) at snapshot `s`: interpolated on the mesh, integrated beyond it."""
         points = np.asarray(y, dtype=np.float64)

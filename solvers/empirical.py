@@ -126,8 +126,7 @@ def _nodes(law: Law, inner: FloatArray) -> tuple[FloatArray, FloatArray]:
     tail = np.concatenate([10.0 ** np.arange(-17, -3, 0.25), np.linspace(1e-3, 0.5, 200)])
     u = np.unique(np.concatenate([tail, 1.0 - tail[tail > 1e-15], inner]))
     low, high = law.support(TAIL)
-    parts = [law.quantile(u), law.breakpoints(), law.landmarks(TAIL), [low, high]]
-    points = np.concatenate(parts)
+    points = np.concatenate([law.quantile(u), law.breakpoints(), law.landmarks(TAIL), [low, high]])
     ends = np.unique(points[(points >= low) & (points <= high)])
     ends = np.unique(np.concatenate([ends, _graded(ends)]))
     centre, half = 0.5 * (ends[1:] + ends[:-1]), 0.5 * np.diff(ends)

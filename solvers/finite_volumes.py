@@ -3,7 +3,8 @@
 It advances u_t + (s sigma(w(t) x + b(t)) u)_x = 0 through a table of substeps; s = 1 is the
 mean-field equation, s = -1 the adjoint. Ghost cells are empty (mode OPEN: nothing enters, what
 reaches the boundary leaves; mode CLOSED: nothing leaves either) or extrapolate linearly (mode
-LINEAR: for the adjoint, whose data do not vanish at the boundary).
+LINEAR: for the adjoint, whose data do not vanish at the boundary). The limiter is that of Zhang and
+Shu, or none.
 """
 
 from solvers.activations import velocity
@@ -12,8 +13,10 @@ from solvers.cweno3 import cweno3
 from solvers.jit import kernel
 from solvers.llf import llf
 from solvers.ssprk3 import second, third
+from solvers.zhang_shu import zhang_shu
 
 OPEN, CLOSED, LINEAR = 0, 1, 2
+NONE, POSITIVITY = 0, 1
 WORK_ROWS = 6
 
 
@@ -28,6 +31,7 @@ def _rates(
     b: float,
     dx: float,
     epsilon: float,
+    limiter: int,
     work: FloatArray,
 ) -> tuple[float, float]:
     """Write -(F_{j+1/2} - F_{j-1/2})/dx into work[0, :N] and return the boundary fluxes.
@@ -45,6 +49,8 @@ def _rates(
         u[0] = u[1] = u[n + 2] = u[n + 3] = 0.0
     left, right = work[1, : n + 2], work[2, : n + 2]  # faces of cells -1 ... N
     cweno3(u, epsilon, left, right)
+    if limiter == POSITIVITY:
+        zhang_shu(u[1 : n + 3], left, right)
     if ghosts != LINEAR:
         right[0] = 0.0
         left[n + 1] = 0.0
@@ -79,6 +85,7 @@ def advance(
     epsilon: float,
     work: FloatArray,
     left_flux: FloatArray,
+    limiter: int = NONE,
 ) -> None:
     """Take the cell averages through all substeps.
 
@@ -96,6 +103,7 @@ def advance(
         work: Work space, shape (WORK_ROWS, N + 4).
         left_flux: What left through the left and right boundary is added here, shape (2,); in mode
             CLOSED the fluxes that would have flowed there, which are no mass.
+        limiter: NONE or POSITIVITY.
     """
     cells = faces.shape[0] - 1
     inner = u[2 : cells + 2]
@@ -104,13 +112,17 @@ def advance(
     new = stage[2 : cells + 2]
     for j in range(h.shape[0]):
         step = h[j]
-        l1, r1 = _rates(u, code, sign, ghosts, faces, w[j, 0], b[j, 0], dx, epsilon, work)
+        l1, r1 = _rates(u, code, sign, ghosts, faces, w[j, 0], b[j, 0], dx, epsilon, limiter, work)
         for i in range(cells):
             new[i] = inner[i] + step * rate[i]
-        l2, r2 = _rates(stage, code, sign, ghosts, faces, w[j, 1], b[j, 1], dx, epsilon, work)
+        l2, r2 = _rates(
+            stage, code, sign, ghosts, faces, w[j, 1], b[j, 1], dx, epsilon, limiter, work
+        )
         for i in range(cells):
             new[i] = second(inner[i], new[i] + step * rate[i])
-        l3, r3 = _rates(stage, code, sign, ghosts, faces, w[j, 2], b[j, 2], dx, epsilon, work)
+        l3, r3 = _rates(
+            stage, code, sign, ghosts, faces, w[j, 2], b[j, 2], dx, epsilon, limiter, work
+        )
         for i in range(cells):
             inner[i] = third(inner[i], new[i] + step * rate[i])
         left_flux[0] -= step * (l1 + l2 + 4.0 * l3) / 6.0

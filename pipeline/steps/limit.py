@@ -116,7 +116,7 @@ def cost(case: Case) -> float:
     width = (high - low) * 2.0 if problem.domain == "auto" else np.ptp(problem.domain)
     cells = case.cells
     steps = max(len(problem.times), problem.horizon * cells / (0.45 * width))
-    return 0.05 + 6e-8 * 3 * cells * steps
+    return float(0.05 + 6e-8 * 3 * cells * steps)
 
 
 VARIABLES = (

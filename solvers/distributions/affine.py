@@ -26,11 +26,11 @@ class Affine(Distribution):
 
     def __post_init__(self) -> None:
         """Validate and collapse."""
-        of = law("affine", self.of)
+        inner = of = law("affine", self.of)
         scale = parameter("affine", "scale", self.scale)
         shift = parameter("affine", "shift", self.shift)
-        if isinstance(of, Affine):
-            of, scale, shift = of.of, scale * of.scale, scale * of.shift + shift
+        if isinstance(inner, Affine):
+            of, scale, shift = inner.of, scale * inner.scale, scale * inner.shift + shift
         if not (0.0 < scale * scale < math.inf and math.isfinite(shift)):
             raise DistributionError(
                 f"affine: scale = {scale}, shift = {shift}: the scale must not be 0, nor its square"

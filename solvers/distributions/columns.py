@@ -11,7 +11,6 @@ import numpy as np
 from solvers.arrays import FloatArray
 from solvers.errors import DistributionError
 
-
 Column = str | int | None
 
 
@@ -30,7 +29,7 @@ def read_column(path: str | Path, column: str | int | None = None) -> FloatArray
     """
     path = Path(path)
     values = _numbers(path, column, _column(path, _content(path), column))
-    if values.size == 0 or np.all(values == values[0]):
+    if np.all(values == values[0]):
         raise DistributionError(f"{path}: fewer than two distinct values{_where(column)}")
     return values
 
@@ -54,7 +53,7 @@ def read_columns(path: str | Path, columns: Sequence[str | int] | None = None) -
         raise DistributionError(f"{path}: columns must be different and at least one: {wanted}")
     parts = [_numbers(path, column, _column(path, content, column)) for column in wanted]
     points = np.stack(parts, axis=1)
-    if points.size == 0 or np.all(points == points[0]):
+    if np.all(points == points[0]):
         raise DistributionError(f"{path}: fewer than two distinct rows in columns {wanted}")
     return points
 
@@ -145,6 +144,8 @@ def _array_column(path: Path, array: Any, column: Column) -> Any:
 
 def _numbers(path: Path, column: Column, raw: Any) -> FloatArray:
     """Return finite floats, or name the first row that is none."""
+    if raw.size == 0:
+        raise DistributionError(f"{path}: no rows{_where(column)}")
     if raw.dtype.kind not in "iuf":
         raise DistributionError(f"{path}: {_not_a_number(raw)}{_where(column)}")
     values: FloatArray = np.array(raw, dtype=np.float64, order="C")

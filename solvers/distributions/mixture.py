@@ -1,6 +1,7 @@
 """Mixtures of laws."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -87,14 +88,14 @@ class Mixture(Distribution):
     @property
     def mean(self) -> float:
         """The mean."""
-        return float(self._sum([np.float64(component.mean) for component in self.components]))
+        return float(self._sum([np.asarray(component.mean) for component in self.components]))
 
     @property
     def variance(self) -> float:
         """The variance: that within the components and that between them."""
         mean = self.mean
         second = [c.variance + (c.mean - mean) ** 2 for c in self.components]
-        return float(self._sum([np.float64(value) for value in second]))
+        return float(self._sum([np.asarray(value) for value in second]))
 
     def breakpoints(self) -> FloatArray:
         """Return those of all components."""
@@ -130,12 +131,13 @@ def _least(
         knots: Points between which the function is smooth, increasing.
     """
     level = np.asarray(levels, dtype=np.float64)
-    low, high = np.minimum.reduce(bounds), np.maximum.reduce(bounds)
+    low: FloatArray = np.minimum.reduce(bounds)
+    high: FloatArray = np.maximum.reduce(bounds)
     if knots.size:
         k = np.searchsorted(np.maximum.accumulate(function(knots)), level)
         ends = np.concatenate([[-np.inf], knots, [np.inf]])
         low, high = np.clip(low, ends[k], ends[k + 1]), np.clip(high, ends[k], ends[k + 1])
-    x = np.array(np.where(function(low) >= level, low, high))
+    x: FloatArray = np.array(np.where(function(low) >= level, low, high))
     x[~((level >= 0.0) & (level <= 1.0))] = np.nan
     open_ = (function(low) < level) & (level < function(high))
     if open_.any():
@@ -152,10 +154,11 @@ def _root(
     """Return where the function takes each level between `low` and `high` (Chandrupatla)."""
     from scipy.optimize import elementwise  # half a second to import, and only mixtures need it
 
+    find: Any = elementwise.find_root  # its stubs know single brackets only
     x = np.empty(level.size)
     for start in range(0, level.size, TILE):
         part = slice(start, start + TILE)
-        x[part] = elementwise.find_root(
+        x[part] = find(
             lambda y, target: function(y) - target,
             (low[part], high[part]),
             args=(level[part],),

@@ -46,7 +46,7 @@ class SampleVectors(VectorDistribution):
     @property
     def dimension(self) -> int:
         """The number of columns."""
-        return self.points.shape[1]
+        return int(self.points.shape[1])
 
     @property
     def draws(self) -> int:
@@ -55,7 +55,8 @@ class SampleVectors(VectorDistribution):
 
     def from_uniforms(self, u: FloatArray) -> FloatArray:
         """Return the rows floor(u n)."""
-        return self.points[np.floor(u[:, 0] * self.points.shape[0]).astype(np.int64)]
+        rows = np.floor(u[:, 0] * self.points.shape[0]).astype(np.int64)
+        return np.asarray(self.points[rows])
 
     @property
     def mean(self) -> FloatArray:

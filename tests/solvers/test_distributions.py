@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import quad
 
-from solvers.distributions import Beta, Distribution, Normal, Samples, Uniform, read_column
+from solvers.distributions import (
+    Beta,
+    Distribution,
+    Normal,
+    Samples,
+    Uniform,
+    read_column,
+    read_columns,
+)
 from solvers.errors import DistributionError
 
 LAWS: list[tuple[Distribution, object]] = [
@@ -163,3 +171,47 @@ class TestReadColumn:
         (tmp_path / "x.txt").write_text("1")
         with pytest.raises(DistributionError, match=r"\.csv, \.parquet, \.npy"):
             read_column(tmp_path / "x.txt", "v")
+        np.savez(tmp_path / "z.npz", a=np.ones(3))
+        (tmp_path / "z.npz").rename(tmp_path / "z.npy")
+        with pytest.raises(DistributionError, match="an archive"):
+            read_column(tmp_path / "z.npy")
+
+
+class TestReadColumns:
+    def test_reads_each_kind_in_the_wanted_order(self, tmp_path: Path) -> None:
+        table = pd.DataFrame({"v": [1.5, 2.5, -1.0], "k": [1, 2, 3], "c": [0, 0, 0]})
+        table.to_csv(tmp_path / "t.csv", index=False)
+        table.to_parquet(tmp_path / "t.parquet")
+        np.save(tmp_path / "t.npy", table.to_numpy())
+        every = table.to_numpy(dtype=float)
+        for name, columns in [
+            ("t.csv", ["k", "v"]),
+            ("t.parquet", ["k", "v"]),
+            ("t.npy", [1, 0]),
+        ]:
+            np.testing.assert_array_equal(read_columns(tmp_path / name, columns), every[:, [1, 0]])
+            np.testing.assert_array_equal(read_columns(tmp_path / name), every)
+        np.save(tmp_path / "one.npy", every[:, 0])
+        np.testing.assert_array_equal(read_columns(tmp_path / "one.npy"), every[:, :1])
+
+    @pytest.mark.parametrize(
+        ("content", "columns", "words"),
+        [
+            ("v,w\n1,2\n2,3\n", ["v", "u"], "no column 'u'"),
+            ("v,w\n1,2\n2,3\n", ["v", "v"], "must be different"),
+            ("v,w\n1,2\n2,3\n", [], "at least one"),
+            ("v,w\n1,2\n2,x\n", ["v", "w"], "row 2 is 'x', not a number in column 'w'"),
+            ("v,w\n1,2\n2,x\n", None, "row 2 is 'x'"),
+            ("v,w\n1,2\n1,2\n", None, "two distinct rows"),
+            ("v,w\n", None, "no rows"),
+        ],
+    )
+    def test_names_what_is_wrong(
+        self, tmp_path: Path, content: str, columns: list[str], words: str
+    ) -> None:
+        path = tmp_path / "data.csv"
+        path.write_text(content)
+        with pytest.raises(DistributionError, match=words) as caught:
+            read_columns(path, columns)
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
