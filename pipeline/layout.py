@@ -17,6 +17,7 @@ from pipeline.status import Status
 from pipeline.steps.base import Step, Table, Variable
 from pipeline.study import Study
 
+NORMS = ("C0", "L2")
 SHARDS_WANTED = 32
 MAX_POINTS_PER_SHARD = 256
 MAX_SECONDS_PER_SHARD = 10.0
@@ -31,7 +32,7 @@ class ArraySpec:
         dims: names of its dimensions.
         shape: their lengths.
         chunks: the chunk's lengths.
-        dtype: "f8", "i8", "i1" or "str".
+        dtype: "f8", "i8", "i1", "flags" (small whole numbers that stand for words) or "str".
         attributes: CF-like attributes.
     """
 
@@ -57,7 +58,7 @@ def shard_shape(study: Study, step: Step) -> dict[str, int]:
     are large. A store keeps the shape that it was made with.
     """
     axes = study.step_axes(step)
-    if any(variable.field for table in step.tables for variable in table.variables):
+    if any(variable.per for table in step.tables for variable in table.variables):
         return {axis.name: 1 for axis in axes}
     dearest = max(step.cost(study.case(values)) for values in corner_points(study, axes))
     points = math.prod(len(axis) for axis in axes)
@@ -89,26 +90,26 @@ def _power_of_two(number: float) -> int:
     return 1 << max(0, math.floor(math.log2(max(number, 1.0))))
 
 
-def field_group(step: str, cells: int) -> str:
-    """The group of the fields on a number of cells."""
-    return f"{step}/cells_{cells}"
+def field_group(step: str, key: str, value: int) -> str:
+    """The group of the fields at one value of the key that their length depends on."""
+    return f"{step}/{key}_{value}"
 
 
-def variable_path(step: Step, variable: Variable, cells: int | None = None) -> str:
-    """The path of a variable; that of a field depends on the number of cells."""
-    if variable.field:
-        return f"{field_group(step.name, cells or 0)}/{variable.name}"
+def variable_path(step: Step, variable: Variable, value: int = 0) -> str:
+    """The path of a variable; that of a field depends on the value of its key."""
+    if variable.per:
+        return f"{field_group(step.name, variable.per, value)}/{variable.name}"
     return f"{step.name}/{variable.name}"
 
 
-def field_axes(axes: Sequence[Axis]) -> tuple[Axis, ...]:
-    """The axes of a field: those of its table without ``cells``, which is in the group's name."""
-    return tuple(axis for axis in axes if axis.name != "cells")
+def field_axes(axes: Sequence[Axis], variable: Variable) -> tuple[Axis, ...]:
+    """The axes of a field: those of its table without its key, which is in the group's name."""
+    return tuple(axis for axis in axes if axis.name != variable.per)
 
 
-def cells_values(axes: Sequence[Axis]) -> list[int]:
-    """The distinct numbers of cells of a grid."""
-    values = [v for axis in axes if "cells" in axis.keys for v in axis.labels("cells")]
+def distinct(axes: Sequence[Axis], key: str) -> list[int]:
+    """The distinct values of a key of a grid, such as the numbers of cells."""
+    values = [v for axis in axes if key in axis.keys for v in axis.labels(key)]
     return list(dict.fromkeys(values))
 
 
@@ -174,13 +175,11 @@ def _table_arrays(
     lengths = inner_lengths(study)
     yield _data(step.name, table.status, axes, own, (), (), "i1", STATUS_ATTRIBUTES)
     for variable in table.variables:
-        if variable.field:
+        if variable.per:
             yield from _field_arrays(study, step, variable, axes)
             continue
         extra = tuple(lengths[name] for name in variable.dims)
-        yield _data(
-            step.name, variable.name, axes, own, variable.dims, extra, "f8", _attributes(variable)
-        )
+        yield _variable(step.name, variable, axes, own, extra)
 
 
 def inner_lengths(study: Study) -> dict[str, int]:
@@ -190,26 +189,33 @@ def inner_lengths(study: Study) -> dict[str, int]:
         "snapshot": len(study.snapshots),
         "component": dimension,
         "other_component": dimension,
+        "norm": len(NORMS),
+        "time": study.training.intervals + 1,
+        "iteration": study.training.max_iterations + 1,
     }
+
+
+def field_lengths(key: str, value: int) -> dict[str, int]:
+    """The lengths of the dimensions of a field that depend on a value of its key."""
+    if key == "cells":
+        return {"x": value}
+    return {{"intervals": "time", "max_iterations": "iteration"}[key]: value + 1}
 
 
 def _field_arrays(
     study: Study, step: Step, variable: Variable, axes: Sequence[Axis]
 ) -> Iterator[ArraySpec]:
-    rest = field_axes(axes)
-    for cells in cells_values(axes):
-        group = field_group(step.name, cells)
+    rest = field_axes(axes, variable)
+    for value in distinct(axes, variable.per):
+        group = field_group(step.name, variable.per, value)
         yield from _coordinates(group, rest)
         yield _snapshot_coordinate(study, group)
-        if fixed_domain(study):
+        if "x" in variable.dims and fixed_domain(study):
             attributes: dict[str, Any] = {"long_name": "cell centre", "axis": "X"}
-            yield ArraySpec(f"{group}/x", ("x",), (cells,), (cells,), "f8", attributes)
-        lengths = inner_lengths(study) | {"x": cells}
+            yield ArraySpec(f"{group}/x", ("x",), (value,), (value,), "f8", attributes)
+        lengths = inner_lengths(study) | field_lengths(variable.per, value)
         extra = tuple(lengths[name] for name in variable.dims)
-        ones = tuple(1 for _ in rest)
-        yield _data(
-            group, variable.name, rest, ones, variable.dims, extra, "f8", _attributes(variable)
-        )
+        yield _variable(group, variable, rest, tuple(1 for _ in rest), extra)
 
 
 def fixed_domain(study: Study) -> tuple[float, float] | None:
@@ -226,10 +232,7 @@ def _analysis_arrays(study: Study, stored: dict[str, Axis]) -> Iterator[ArraySpe
         own = tuple(ANALYSIS_CHUNK if i < 3 else 1 for i in range(len(axes)))
         extra = (len(study.snapshots),)
         for variable in table.variables:
-            attributes = _attributes(variable)
-            yield _data(
-                "analysis", variable.name, axes, own, ("snapshot",), extra, "f8", attributes
-            )
+            yield _variable("analysis", variable, axes, own, extra)
 
 
 def analysis_tables(study: Study) -> list[AnalysisTable]:
@@ -276,8 +279,22 @@ def _snapshot_coordinate(study: Study, group: str) -> ArraySpec:
     return ArraySpec(f"{group}/snapshot", ("snapshot",), (length,), (length,), "f8", attributes)
 
 
-def _attributes(variable: Variable) -> dict[str, Any]:
-    return {"long_name": variable.long_name, "units": variable.units}
+def _variable(
+    group: str,
+    variable: Variable,
+    axes: Sequence[Axis],
+    chunk: tuple[int, ...],
+    extra: tuple[int, ...],
+) -> ArraySpec:
+    attributes: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
+    if variable.flags:
+        attributes = {
+            "long_name": variable.long_name,
+            "flag_values": list(range(len(variable.flags))),
+            "flag_meanings": " ".join(variable.flags),
+        }
+    dtype = "flags" if variable.flags else "f8"
+    return _data(group, variable.name, axes, chunk, variable.dims, extra, dtype, attributes)
 
 
 def _data(

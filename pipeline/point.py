@@ -149,10 +149,10 @@ def _differing(
     for variable in table.variables:
         if variable.name not in found:
             continue
-        if variable.field:
+        if variable.per:
             stored = read_field(store, step, variable.name, index)
         else:
             stored = np.asarray(store.array(variable_path(step, variable))[index])
-        if not np.array_equal(stored, np.asarray(found[variable.name])):
+        if not np.array_equal(stored, np.asarray(found[variable.name]), equal_nan=True):
             differs.append(variable.name)
     return differs

@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.analysis import expected_rate
 from pipeline.analysis_tables import ORDERS, RATES
 from pipeline.axes import brief, label
-from pipeline.layout import analysis_axes, analysis_tables, cells_values
+from pipeline.layout import analysis_axes, analysis_tables, distinct
 from pipeline.monitor import duration
 from pipeline.orders import ERRORS, refinements
 from pipeline.plan import Count, Estimate
@@ -94,7 +94,7 @@ def print_analysis(console: Console, store: Store) -> None:
     tables = analysis_tables(store.study)
     if RATES in tables:
         print_rates(console, store)
-    if ORDERS in tables and len(cells_values(store.study.axes)) > 1:
+    if ORDERS in tables and len(distinct(store.study.axes, "cells")) > 1:
         print_orders(console, store)
 
 

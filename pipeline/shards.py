@@ -147,15 +147,17 @@ def read_block(
     complete = np.ones(shape, dtype=bool)
     touched = bool(status.any())  # else there is nothing to read: the status is written last
     for variable in table.variables:
-        if variable.field:
+        if variable.per:
             complete &= _fields_complete(reader, step, variable, axes, region, status)
             continue
         values = reader.read(variable_path(step, variable), region) if touched else None
         if values is None:
-            lengths = store.array(variable_path(step, variable)).shape[len(axes) :]
-            values = np.full(shape + tuple(lengths), np.nan)
+            array = store.array(variable_path(step, variable))
+            values = np.full(shape + array.shape[len(axes) :], array.fill_value, array.dtype)
+            complete &= not touched
         data[variable.name] = values
-        complete &= ~np.isnan(values).reshape(*shape, -1).any(axis=-1)
+        if not variable.padded:
+            complete &= ~np.isnan(values).reshape(*shape, -1).any(axis=-1)
     keeps = np.isin(status, [int(s) for s in KEEPS_DATA])
     missing = (status == Status.PENDING) | (keeps & ~complete) | np.isin(status, list(redo))
     missing &= store.wanted(axes)[region]
@@ -198,9 +200,9 @@ def shard_region(store: Store, step: Step, axes: Sequence[Axis], shard: Shard) -
 def put(
     block: TableBlock, offset: tuple[int, ...], outputs: Mapping[str, Any], status: Status
 ) -> None:
-    """Set one point of a block; without outputs its numbers become NaN."""
+    """Set one point of a block; without outputs its numbers become NaN, and its flags -1."""
     for name, values in block.data.items():
-        values[offset] = outputs.get(name, np.nan)
+        values[offset] = outputs.get(name, np.nan if values.dtype.kind == "f" else -1)
     block.status[offset] = int(status)
     block.changed.add(offset)
 
@@ -216,7 +218,7 @@ def write_fields(
     store.check_unchanged()
     index = block.index(offset)
     for variable in block.table.variables:
-        if variable.field and variable.name in outputs:
+        if variable.per and variable.name in outputs:
             path, place = field_place(step, variable, block.axes, index)
             store.array(path)[place] = outputs[variable.name]
 
@@ -237,7 +239,7 @@ def write_block(store: Store, step: Step, block: TableBlock) -> None:
             local[i] = slice(position, position + 1)
             region[i] = slice(position, position + 1)
         for variable in block.table.variables:
-            if not variable.field:
+            if not variable.per:
                 array = store.array(variable_path(step, variable))
                 array[tuple(region)] = block.data[variable.name][tuple(local)]
         store.array(f"{step.name}/{block.table.status}")[tuple(region)] = block.status[tuple(local)]
@@ -259,12 +261,11 @@ def field_place(
     step: Step, variable: Variable, axes: Sequence[Axis], index: Sequence[int]
 ) -> tuple[str, tuple[int, ...]]:
     """The array of a field and the position in it of a point of its table."""
-    cells_axis = next(axis for axis in axes if "cells" in axis.keys)
-    position = index[axes.index(cells_axis)]
-    cells = cells_axis.labels("cells")[position]
-    kept = field_axes(axes)
+    owner = next(axis for axis in axes if variable.per in axis.keys)
+    value = owner.labels(variable.per)[index[axes.index(owner)]]
+    kept = field_axes(axes, variable)
     place = tuple(i for axis, i in zip(axes, index, strict=True) if axis in kept)
-    return variable_path(step, variable, cells), place
+    return variable_path(step, variable, value), place
 
 
 def _fields_complete(
@@ -282,5 +283,5 @@ def _fields_complete(
         index = tuple(s.start + i for s, i in zip(region, offset, strict=True))
         path, place = field_place(step, variable, axes, index)
         values = reader.read(path, tuple(slice(i, i + 1) for i in place))
-        complete[offset] = values is not None and not np.isnan(values).any()
+        complete[offset] = values is not None and (variable.padded or not np.isnan(values).any())
     return complete

@@ -49,7 +49,8 @@ from pipeline.steps.base import Step, Table
 from pipeline.study import Study
 from pipeline.validation import show
 
-FILLS: dict[str, Any] = {"f8": np.nan, "i8": 0, "i1": 0, "str": ""}
+FILLS: dict[str, Any] = {"f8": np.nan, "i8": 0, "i1": 0, "flags": -1, "str": ""}
+DTYPES: dict[str, Any] = {"str": str, "flags": "i1"}
 
 # An all-NaN or all-zero chunk must be on disk too: a missing chunk means damage or "not computed".
 zarr.config.set({"array.write_empty_chunks": True})
@@ -335,7 +336,7 @@ def _make_array(root: zarr.Group, spec: ArraySpec) -> None:
         spec.path,
         shape=spec.shape,
         chunks=spec.chunks,
-        dtype=str if spec.dtype == "str" else spec.dtype,
+        dtype=DTYPES.get(spec.dtype, spec.dtype),
         fill_value=FILLS[spec.dtype],
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
         dimension_names=spec.dims,

@@ -12,7 +12,7 @@ from pipeline.layout import chunk_grid, chunk_slices
 from pipeline.root import damaged_nodes, is_intact, read_root, root_is_readable
 from pipeline.shards import Reader, field_place
 from pipeline.status import KEEPS_DATA
-from pipeline.steps.base import Step, Table
+from pipeline.steps.base import Step, Table, Variable
 from pipeline.store import Store, damaged_coordinates, open_store, stored_study
 
 
@@ -113,12 +113,12 @@ def _shard(store: Store, step: Step, table: Table, index: tuple[int, ...]) -> It
         return
     done = np.isin(status, [int(s) for s in KEEPS_DATA])
     for variable in table.variables:
-        if variable.field:
+        if variable.per:
             continue
         name = f"{step.name}/{variable.name}"
         whole = (*index, *(0 for _ in variable.dims))
-        yield from _judge(store, name, whole, done)
-    if any(variable.field for variable in table.variables):
+        yield from _judge(store, variable, name, whole, done)
+    if any(variable.per for variable in table.variables):
         yield from _fields(store, step, table, index, done)
 
 
@@ -130,13 +130,16 @@ def _fields(
     for offset in np.argwhere(done).tolist():
         point = [i * c + o for i, c, o in zip(index, chunks, offset, strict=True)]
         for variable in table.variables:
-            if variable.field:
+            if variable.per:
                 name, place = field_place(step, variable, axes, point)
                 whole = (*place, *(0 for _ in variable.dims))
-                yield from _judge(store, name, whole, np.ones((1,) * len(place), dtype=bool))
+                one = np.ones((1,) * len(place), dtype=bool)
+                yield from _judge(store, variable, name, whole, one)
 
 
-def _judge(store: Store, name: str, index: Sequence[int], done: np.ndarray) -> Iterator[Damage]:
+def _judge(
+    store: Store, variable: Variable, name: str, index: Sequence[int], done: np.ndarray
+) -> Iterator[Damage]:
     """What is wrong with one chunk of a variable at points that are done."""
     array = store.array(name)
     if not _chunk_file(store, name, array, index).is_file():
@@ -145,7 +148,7 @@ def _judge(store: Store, name: str, index: Sequence[int], done: np.ndarray) -> I
     values = _read_chunk(array, index)
     if values is None:
         yield Damage(name, tuple(index), "damaged")
-    elif np.isnan(values[done]).any():
+    elif not variable.padded and np.isnan(values[done]).any():
         yield Damage(name, tuple(index), "incomplete")
 
 

@@ -41,8 +41,10 @@ class Variable:
         long_name: what it is, in words.
         dims: its dimensions after those of the axes.
         units: "1" unless it has some.
-        field: whether it has the dimension x; such variables live in a group per number of cells,
-            because their length differs.
+        per: the key on whose value its length depends, such as "cells"; such variables (fields)
+            live in a group for each value.
+        padded: whether NaN is a value like others: where nothing is known, or behind the end.
+        flags: for a variable of whole numbers that stand for words: the words, for 0, 1, ...
         reproducible: False for what may differ between two equal runs (times).
     """
 
@@ -50,7 +52,9 @@ class Variable:
     long_name: str
     dims: tuple[str, ...] = ("snapshot",)
     units: str = "1"
-    field: bool = False
+    per: str = ""
+    padded: bool = False
+    flags: tuple[str, ...] = ()
     reproducible: bool = True
 
 

@@ -130,8 +130,8 @@ VARIABLES = (
     Variable("epsilon", "regularisation of the CWENO weights", dims=()),
     Variable("substeps", "number of time steps taken", dims=()),
     WALL_SECONDS,
-    Variable("density", "cell averages of the density", ("snapshot", "x"), field=True),
-    Variable("position", "cell centres", ("x",), field=True),
+    Variable("density", "cell averages of the density", ("snapshot", "x"), per="cells"),
+    Variable("position", "cell centres", ("x",), per="cells"),
 )
 KEYS = frozenset(
     {

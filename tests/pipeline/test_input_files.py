@@ -29,9 +29,7 @@ def sampled(tiny: dict[str, Any]) -> dict[str, Any]:
     return tiny
 
 
-def session_of(
-    document: dict[str, Any], store: str
-) -> contextlib.AbstractContextManager[Session]:
+def session_of(document: dict[str, Any], store: str) -> contextlib.AbstractContextManager[Session]:
     study = Study(**copy.deepcopy(document))
     return open_session(study, run_folder(study, store), stream=io.StringIO())
 

@@ -22,9 +22,7 @@ from pipeline.verify import verify
 FAULTS = [errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EACCES]
 
 
-def session_of(
-    document: dict[str, Any], store: str
-) -> contextlib.AbstractContextManager[Session]:
+def session_of(document: dict[str, Any], store: str) -> contextlib.AbstractContextManager[Session]:
     study = Study(**copy.deepcopy(document))
     return open_session(study, run_folder(study, store), stream=io.StringIO())
 

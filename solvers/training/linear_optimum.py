@@ -1,0 +1,199 @@
+"""The exact optimum for sigma(x) = x in one dimension.
+
+The flow is affine, x_T = a x_0 + B, so the loss is a quadratic polynomial in (a, B); the cheapest
+controls that reach (a, B) follow a geodesic of the hyperbolic plane. With kappa^2 = gamma_w/gamma_b
+
+    J(a, B) = V_0 a^2 - 2 C a + V_g + (m_0 a + B - m_g)^2 + gamma_w/(2 T) d^2,
+    d = arccosh((1 + a^2 + B^2/kappa^2)/(2 a)),
+
+m_0, V_0 and m_g, V_g the means and variances of f_0 and g, and C the covariance of x_0 with its
+target: 0 for independent targets (24), that of the pairs for (4), int (Q_0 - m_0)(Q_g - m_g) du for
+W2^2. The two unknowns are found by minimisation; the controls are then
+
+    w(t) = D'(t)/D(t),  b(t) = b_0/D(t),  D(t) = cosh(R t) + (w_0/R) sinh(R t),  R = d/T,
+    w_0 = R (a - cosh d)/sinh d,  b_0 = R B/sinh d,
+
+that is w = R tanh(R (t - c)), b = +-kappa R sech(R (t - c)) with tanh(R c) = -w_0/R. This holds for
+any f_0 and g, and replaces Remark 4.1 of the paper, whose moment equation has wrong signs: the
+moments m_k = int x^k p f dx obey m_k' = (k - 1) w m_k + k b m_{k-1}, so b' = -w b and
+w' = (gamma_b/gamma_w) b^2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize, root
+
+from solvers.arrays import FloatArray
+from solvers.distributions import Affine, Distribution
+from solvers.errors import InputError
+from solvers.training.checks import not_negative, positive
+
+LARGEST_LOG = 50.0  # of the scale a in the search
+LARGEST_SHIFT = 10.0  # of |B| in the search, in units of the means
+
+
+@dataclass(frozen=True)
+class LinearOptimum:
+    """The optimum.
+
+    Attributes:
+        cost: J*.
+        scale: a in x_T = a x_0 + B.
+        shift: B.
+        rate: R.
+        center: c; infinite where b is 0.
+        w0: w(0).
+        b0: b(0).
+    """
+
+    cost: float
+    scale: float
+    shift: float
+    rate: float
+    center: float
+    w0: float
+    b0: float
+
+    def _path(self, t: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return D(t) and D'(t)."""
+        z = self.rate * np.asarray(t, dtype=np.float64)
+        ratio = self.w0 / self.rate if self.rate > 0.0 else 0.0
+        return np.cosh(z) + ratio * np.sinh(z), self.rate * np.sinh(z) + self.w0 * np.cosh(z)
+
+    def w(self, t: ArrayLike) -> FloatArray:
+        """Return w*(t)."""
+        value, slope = self._path(t)
+        return np.asarray(slope / value)
+
+    def b(self, t: ArrayLike) -> FloatArray:
+        """Return b*(t)."""
+        return np.asarray(self.b0 / self._path(t)[0])
+
+    def final(self, initial: Distribution) -> Affine:
+        """Return f_T for this f_0."""
+        return Affine(initial, self.scale, self.shift)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """J as a function of log a and B/kappa."""
+
+    mean: float
+    variance: float
+    target_mean: float
+    target_variance: float
+    covariance: float
+    kappa: float
+    weight: float  # gamma_w/T
+
+    def __call__(self, z: FloatArray) -> tuple[float, FloatArray]:
+        """Return J and its gradient."""
+        a, shift = math.exp(z[0]), self.kappa * z[1]
+        miss = self.mean * a + shift - self.target_mean
+        s = excess(z[0], z[1])
+        d = distance(s)
+        loss = self.variance * a * a - 2.0 * self.covariance * a + self.target_variance
+        cost = loss + miss * miss + 0.5 * self.weight * d * d
+        by_s = self.weight * (d / math.sinh(d) if d > 0.0 else 1.0)  # 1/2 d(d^2)/ds
+        fall = z[1] * math.exp(-z[0])
+        by_log = 2.0 * a * (self.variance * a - self.covariance + miss * self.mean)
+        by_log += by_s * (math.sinh(z[0]) - 0.5 * z[1] * fall)
+        return cost, np.array([by_log, 2.0 * miss * self.kappa + by_s * fall])
+
+
+def excess(log_scale: float, shift: float) -> float:
+    """Return cosh d - 1 without cancellation; `shift` is B/kappa."""
+    return 2.0 * math.sinh(0.5 * log_scale) ** 2 + 0.5 * shift * shift * math.exp(-log_scale)
+
+
+def distance(s: float) -> float:
+    """Return d = arccosh(1 + s)."""
+    return 2.0 * math.asinh(math.sqrt(0.5 * s))
+
+
+def linear_optimum(
+    mean: float,
+    variance: float,
+    target_mean: float,
+    target_variance: float,
+    gamma_w: float,
+    gamma_b: float,
+    horizon: float = 1.0,
+    covariance: float = 0.0,
+) -> LinearOptimum:
+    """Return the exact optimum for sigma(x) = x, d = 1.
+
+    Args:
+        mean: The mean m_0 of f_0.
+        variance: Its variance V_0.
+        target_mean: The mean m_g of g.
+        target_variance: Its variance V_g.
+        gamma_w: The factor of |w|^2, positive.
+        gamma_b: The factor of |b|^2, positive.
+        horizon: The final time T.
+        covariance: C, see the head of this module.
+
+    Raises:
+        InputError: if an argument is out of range. With gamma_b = 0 the optimum is not unique and
+            with gamma_w = 0 it is not attained, so both are refused.
+    """
+    for name, factor in (("gamma_w", gamma_w), ("gamma_b", gamma_b)):
+        if not (math.isfinite(factor) and factor > 0.0):
+            raise InputError(
+                f"the exact optimum needs {name} > 0, not {factor}: without it the optimum is not"
+                " unique (gamma_b = 0) or not attained (gamma_w = 0)"
+            )
+    not_negative("variance", variance)
+    not_negative("target_variance", target_variance)
+    positive("horizon", horizon)
+    if not all(map(math.isfinite, (mean, target_mean, covariance))):
+        raise InputError(f"means {mean}, {target_mean} and covariance {covariance} must be finite")
+    kappa = math.sqrt(gamma_w / gamma_b)
+    cost = _Cost(
+        mean, variance, target_mean, target_variance, covariance, kappa, gamma_w / horizon
+    )
+    return _controls(cost, *_minimum(cost), horizon)
+
+
+def _minimum(cost: _Cost) -> tuple[float, float]:
+    """Return log a and B/kappa of the least J over several starts."""
+    reach = abs(cost.target_mean / cost.kappa) + abs(cost.mean / cost.kappa) + 1.0
+    bounds = [(-LARGEST_LOG, LARGEST_LOG), (-LARGEST_SHIFT * reach, LARGEST_SHIFT * reach)]
+    options = {"ftol": 0.0, "gtol": 0.0}
+    found = [
+        minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+        for log_scale in (-6.0, -2.0, 0.0, 1.0)
+        for start in ((log_scale, -reach), (log_scale, 0.0), (log_scale, reach))
+    ]
+    best = min(found, key=lambda z: cost(z)[0])
+    polished = root(lambda z: cost(z)[1], best, tol=1e-15).x
+    if cost(polished)[0] <= cost(best)[0]:
+        best = polished
+    return float(best[0]), float(best[1])
+
+
+def _controls(cost: _Cost, log_scale: float, shift: float, horizon: float) -> LinearOptimum:
+    s = excess(log_scale, shift)
+    d = distance(s)
+    over = d / math.sinh(d) / horizon if d > 0.0 else 1.0 / horizon
+    w0, b0 = over * (math.expm1(log_scale) - s), over * cost.kappa * shift
+    rate = d / horizon
+    return LinearOptimum(
+        cost=float(cost(np.array([log_scale, shift]))[0]),
+        scale=math.exp(log_scale),
+        shift=cost.kappa * shift,
+        rate=rate,
+        center=_center(w0, rate),
+        w0=w0,
+        b0=b0,
+    )
+
+
+def _center(w0: float, rate: float) -> float:
+    """Return c from tanh(R c) = -w_0/R."""
+    if abs(w0) < rate:
+        return math.atanh(-w0 / rate) / rate
+    return math.copysign(math.inf, -w0) if rate > 0.0 else 0.0
