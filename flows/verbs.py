@@ -104,10 +104,12 @@ def run(options: Namespace) -> int:
 
     study = Study.load(options.study, options.overrides)
     places = run_folder(study, options.store)
-    check_usable(places.store, study)
     check_cluster(options.cluster)
-    if options.dry_run:
+    if options.dry_run and places.store.exists():
         return _dry_run(study, places.store, options)
+    check_usable(places.store, study)
+    if options.dry_run:
+        return plan(options)
     return _end(*drive(study, places, options, options.study), places, options)
 
 
@@ -167,8 +169,6 @@ def verify(options: Namespace) -> int:
 
 def _dry_run(study: Study, path: Path, options: Namespace) -> int:
     """Say what would be computed, without writing anything."""
-    if not path.exists():
-        return plan(options)
     store = open_store(path, study)
     summary = _summary("run", path, study, {s.name: plan_step(store, s).count for s in study.steps})
     if options.json:

@@ -8,6 +8,7 @@ whole (ranges round half-even), floats keep 12 significant digits.
 import hashlib
 import json
 import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from pipeline.validation import allowed_values, nearest, show
 # The order of the dimensions in a store; keys that are not named here follow, in the study's order.
 ORDER = ("activation", "gamma", "gamma_w", "gamma_b", "cells", "particles", "seed")
 NOT_AXES = ("snapshots", "point_timeout")
+AMBIGUOUS = ("cells", "particles")  # settings of [numerics] and of [training]
 MAX_VALUES = 10_000_000
 
 Value = Any
@@ -125,18 +127,29 @@ def _digest(path: str, _modified: int, _size: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def section_of(key: str) -> tuple[str, type[Settings]] | None:
-    """The section and settings class that a key belongs to; cells and particles are numerics'."""
+def section_of(key: str) -> tuple[str, type[Settings], str] | None:
+    """The section and settings class that a key of an axis belongs to, and its name there.
+
+    ``cells`` and ``particles`` are those of [numerics]; those of [training] are called
+    ``training_cells`` and ``training_particles``.
+    """
     for section, model in (("problem", Problem), ("numerics", Numerics), ("training", Training)):
         if key in model.model_fields and key not in NOT_AXES:
-            return section, model
-    return None
+            return section, model, key
+    own = key.removeprefix("training_")
+    return ("training", Training, own) if own != key and own in AMBIGUOUS else None
 
 
 def axis_keys() -> list[str]:
     """Every key that may be an axis."""
     keys = [k for model in (Problem, Numerics, Training) for k in model.model_fields]
+    keys += [f"training_{key}" for key in AMBIGUOUS]
     return list(dict.fromkeys(k for k in keys if k not in NOT_AXES))
+
+
+def training_key(field: str) -> str:
+    """The key under which a setting of [training] is an axis."""
+    return f"training_{field}" if field in AMBIGUOUS else field
 
 
 def read_axes(table: object, where: str, folder: Path) -> tuple[Axis, ...]:
@@ -216,11 +229,11 @@ def _values(key: str, spec: object, where: str, path: str, unique: bool = True) 
     found = section_of(key)
     if found is None:
         raise StudyError(f"{where}: unknown axis '{path}'; {nearest(key, axis_keys())}")
-    _, model = found
+    _, model, field = found
     raw = _expand(key, spec, f"{where}: {path}")
     if not raw:
-        raise StudyError(f"{where}: {path} has no values; allowed: {allowed_values(model, key)}")
-    values = [_checked(model, key, value, f"{where}: {path}") for value in raw]
+        raise StudyError(f"{where}: {path} has no values; allowed: {allowed_values(model, field)}")
+    values = [_checked(model, field, value, f"{where}: {path}") for value in raw]
     if unique:
         _refuse_duplicates(values, f"{where}: {path}")
     return values
@@ -276,8 +289,17 @@ def _decades(key: str, spec: Mapping[str, object], where: str) -> list[float | i
         raise StudyError(f"{where}: more than {MAX_VALUES} values")
     exact = 10.0 ** (math.log10(low) + np.arange(steps + 1) / per_decade)
     values = [float(f"{value:.12g}") for value in exact]
-    whole = key in ("cells", "particles", "seed", "max_iterations", "intervals", "starts")
-    return [round(value) for value in values] if whole else values
+    return [round(value) for value in values] if _is_whole(key) else values
+
+
+def _is_whole(key: str) -> bool:
+    """Whether a key takes whole numbers."""
+    _, model, field = section_of(key) or ("", Settings, "")
+    return _mentions_int(model.model_fields[field].annotation)
+
+
+def _mentions_int(annotation: Any) -> bool:
+    return annotation is int or any(map(_mentions_int, typing.get_args(annotation)))
 
 
 def _checked(model: type[Settings], key: str, value: object, where: str) -> Value:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
+from pipeline.settings import Training
 from solvers.activations import Activation
 from solvers.control_files import read_controls
 from solvers.controls import Controls
@@ -43,6 +44,8 @@ class Problem:
         perturbed: other controls, to compare with; None unless the study gives some.
         target: the law to be reached, a Distribution or PointMasses on the line, or a
             VectorDistribution; None unless the study gives one.
+        pairs: the rows of initial and of target where both are samples of equally many rows.
+        start: the controls from which training starts; None for 0.
         times: the time grid, (steps + 1,), ending on every knot of the controls.
         snapshot_indices: positions of the snapshots in ``times``.
     """
@@ -53,6 +56,8 @@ class Problem:
     controls: Any
     perturbed: Any
     target: Any
+    pairs: tuple[np.ndarray, np.ndarray] | None
+    start: Any
     times: np.ndarray
     snapshot_indices: np.ndarray
 
@@ -66,7 +71,8 @@ class Problem:
 class Case:
     """One point: a shared :class:`Problem` and the settings that vary from point to point.
 
-    Numbers of axes that the asking step does not use are 0.
+    Numbers of axes that the asking step does not use are 0. ``gammas`` are the weights of w and b
+    in the control cost.
     """
 
     problem: Problem
@@ -78,7 +84,9 @@ class Case:
     sampling: str
     integrator: str
     limiter: Literal["none", "positivity"]
-    timeout: float
+    gammas: tuple[float, float]
+    loss: str
+    training: Training
 
 
 def load_law(spec: Any, folder: Path) -> Distribution | VectorDistribution | PointMasses:
@@ -97,6 +105,25 @@ def load_law(spec: Any, folder: Path) -> Distribution | VectorDistribution | Poi
         path = folder / table["file"]
         return _sample_vectors(str(path), tuple(table["columns"]), _stamp(path))
     return load_distribution(spec, folder)
+
+
+def load_pairs(initial: Any, target: Any, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The rows of two samples as they stand in their files, if there are equally many.
+
+    Raises:
+        DistributionError: if a file holds no numbers.
+    """
+    tables = [_table(spec) for spec in (initial, target) if spec is not None]
+    if len(tables) < 2 or any(table["kind"] != "samples" for table in tables):
+        return None
+    first, second = (_rows(table, folder) for table in tables)
+    return (first, second) if len(first) == len(second) else None
+
+
+def _rows(table: Mapping[str, Any], folder: Path) -> np.ndarray:
+    if table.get("columns"):
+        return read_columns(folder / table["file"], table["columns"])
+    return read_column(folder / table["file"], table["column"])
 
 
 def load_distribution(spec: Any, folder: Path) -> Distribution:

@@ -25,14 +25,14 @@ from pipeline.shards import (
     places_of,
     put,
     read_block,
-    read_field,
     write_block,
     write_fields,
 )
-from pipeline.status import KEEPS_DATA, Status, UpstreamError, status_of
-from pipeline.steps.base import Poll, Step
+from pipeline.status import Status, status_of
+from pipeline.steps.base import Poll, Step, Table
 from pipeline.store import Store, check_root, open_store
 from pipeline.study import Study
+from pipeline.upstream import At, Results
 from solvers.errors import NonFiniteError, PointTimeoutError
 
 
@@ -100,44 +100,6 @@ class Deadline:
             raise PointTimeoutError(f"the point took longer than {self._seconds:g} s")
 
 
-class StoredLimit:
-    """The results of the step limit, as later steps find them in the store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._cached: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
-
-    @property
-    def _step(self) -> Step:
-        return self._store.study.step("limit")
-
-    def at(self, values: Mapping[str, Value]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and density at a point.
-
-        Raises:
-            UpstreamError: if that point has none.
-            StoreError: if it cannot be read.
-        """
-        axes = self._store.table_axes(self._step.tables[0])
-        index = self._store.index_of(axes, values)
-        if index not in self._cached:
-            try:
-                self._cached[index] = self._read(index)
-            except ValueError as error:
-                reason = f"a chunk of the step limit is damaged ({error})"
-                raise StoreError(f"{self._store.path}: {reason}; `run` mends it") from None
-        return self._cached[index]
-
-    def _read(self, index: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        status = Status(int(np.asarray(self._store.array("limit/status")[index])))
-        if status not in KEEPS_DATA:
-            raise UpstreamError(f"the step limit has no result here: {status.meaning}")
-        return (
-            read_field(self._store, self._step, "position", index),
-            read_field(self._store, self._step, "density", index),
-        )
-
-
 def compute_bundle(spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
     """Compute some shards; the body of a Dask task.
 
@@ -151,30 +113,30 @@ def compute_bundle(spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
             f"{fingerprint()} against {spec.fingerprint}"
         )
     try:
-        store, limit = _session(spec.store, spec.root, spec.study)
+        store, results = _session(spec.store, spec.root, spec.study)
     except StoreChangedError as change:
         return [Token(shard, abandoned=str(change)) for shard in shards]
-    return [compute_shard(store, limit, shard, spec.redo) for shard in shards]
+    return [compute_shard(store, results, shard, spec.redo) for shard in shards]
 
 
 @lru_cache(maxsize=2)
-def _session(path: str, root: str, document: str) -> tuple[Store, StoredLimit]:
+def _session(path: str, root: str, document: str) -> tuple[Store, Results]:
     check_root(Path(path), root)
     store = open_store(Path(path), Study(**json.loads(document), where=path))
-    return store, StoredLimit(store)
+    return store, Results(store)
 
 
 def compute_shard(
-    store: Store, limit: StoredLimit, shard: Shard, redo: frozenset[int] = frozenset()
+    store: Store, results: Results, shard: Shard, redo: frozenset[int] = frozenset()
 ) -> Token:
     """Compute the missing points of a shard and write it, or give it up if the store changes."""
     try:
-        return _compute_shard(store, limit, shard, redo)
+        return _compute_shard(store, results, shard, redo)
     except StoreChangedError as change:
         return Token(shard, abandoned=str(change))
 
 
-def _compute_shard(store: Store, limit: StoredLimit, shard: Shard, redo: frozenset[int]) -> Token:
+def _compute_shard(store: Store, results: Results, shard: Shard, redo: frozenset[int]) -> Token:
     step = store.study.step(shard.step)
     token = Token(shard)
     start = time.perf_counter()
@@ -182,7 +144,7 @@ def _compute_shard(store: Store, limit: StoredLimit, shard: Shard, redo: frozens
     blocks = [read_block(store, step, table, shard, redo) for table in tables]
     for offset in map(tuple, np.argwhere(missing_points(blocks)).tolist()):
         if shard.only is None or offset in shard.only:
-            _compute_point(store, limit, step, blocks, offset, token)
+            _compute_point(store, results, step, blocks, offset, token)
     for block in reversed(blocks):
         if block.changed:
             write_block(store, step, block)
@@ -192,7 +154,7 @@ def _compute_shard(store: Store, limit: StoredLimit, shard: Shard, redo: frozens
 
 def _compute_point(
     store: Store,
-    limit: StoredLimit,
+    results: Results,
     step: Step,
     blocks: Sequence[TableBlock],
     offset: tuple[int, ...],
@@ -202,18 +164,17 @@ def _compute_point(
     first = blocks[0]
     started = time.perf_counter()
     values = store.values_at(first.axes, first.index(offset)) or {}
-    case = store.study.case(values)
-    poll = Deadline(case.timeout)
+    poll = Deadline(store.study.numerics.point_timeout)
     failed = False
-    work, broken = guarded(step.name, values, lambda: step.work(case, poll))
+    work, broken = guarded(
+        step.name, values, lambda: step.work(results.case(step.name, values), poll)
+    )
     for block in blocks:
         for place in places_of(first, block, offset):
             if not block.missing[place]:
                 continue
             at = store.values_at(block.axes, block.index(place)) or {}
-            outputs, failure = (
-                ({}, broken) if broken else _evaluate(store, limit, block, at, work, poll)
-            )
+            outputs, failure = ({}, broken) if broken else _evaluate(results, block, at, work, poll)
             if failure:
                 inherited = bool(broken) and block is not first
                 _put_failure(block, place, failure, token, inherited=inherited)
@@ -221,31 +182,34 @@ def _compute_point(
                 continue
             write_fields(store, step, block, place, outputs)
             outputs["wall_seconds"] = time.perf_counter() - started
-            put(block, place, outputs, Status.DONE)
+            put(block, place, outputs, outputs.get("status", Status.DONE))
     token.points += 1
     token.failed += failed
 
 
 def _evaluate(
-    store: Store,
-    limit: StoredLimit,
-    block: TableBlock,
-    at: Mapping[str, Value],
-    work: object,
-    poll: Poll,
+    results: Results, block: TableBlock, at: Mapping[str, Value], work: object, poll: Poll
 ) -> tuple[dict[str, Any], Failure | None]:
-    """The outputs of one table at one point, all of them finite, or why there are none."""
+    """The outputs of one table at one point, or why there are none."""
     step = block.table.steps[0]
-
-    def outputs() -> dict[str, Any]:
-        found = dict(block.table.evaluate(work, store.study.case(at), At(limit, at), poll))
-        for name, value in found.items():
-            if not np.all(np.isfinite(value)):
-                raise NonFiniteError(f"{name} is not finite")
-        return found
-
-    found, failure = guarded(step, at, outputs)
+    found, failure = guarded(step, at, lambda: outputs_of(results, block.table, at, work, poll))
     return found or {}, failure
+
+
+def outputs_of(
+    results: Results, table: Table, at: Mapping[str, Value], work: object, poll: Poll
+) -> dict[str, Any]:
+    """The outputs of a table at a point, finite where they must be.
+
+    Raises:
+        NonFiniteError: if one is not.
+    """
+    case = results.case(table.steps[0], at)
+    found = dict(table.evaluate(work, case, At(results, at), poll))
+    for variable in table.variables:
+        if not (variable.padded or np.all(np.isfinite(found.get(variable.name, 0.0)))):
+            raise NonFiniteError(f"{variable.name} is not finite")
+    return found
 
 
 def _put_failure(
@@ -255,20 +219,6 @@ def _put_failure(
     if not inherited and failure.status != Status.UPSTREAM:
         token.failures.append(failure)
     put(block, place, {}, Status.UPSTREAM if inherited else failure.status)
-
-
-class At:
-    """The results of earlier steps at one point."""
-
-    def __init__(self, limit: StoredLimit | None, values: Mapping[str, Value]) -> None:
-        self._limit = limit
-        self._values = values
-
-    def limit_field(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and density of the limit there."""
-        if self._limit is None:
-            raise UpstreamError("the study has no step limit")
-        return self._limit.at(self._values)
 
 
 def guarded(

@@ -5,7 +5,7 @@ reader agree on it without talking to each other.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 
 from pipeline.analysis_tables import ANALYSIS, AnalysisTable
 from pipeline.axes import Axis, Value
+from pipeline.inner_coordinates import ATTRIBUTES, NORMS, TYPES
 from pipeline.status import Status
 from pipeline.steps.base import Step, Table, Variable
 from pipeline.study import Study
 
-NORMS = ("C0", "L2")
 SHARDS_WANTED = 32
 MAX_POINTS_PER_SHARD = 256
 MAX_SECONDS_PER_SHARD = 10.0
@@ -170,9 +170,10 @@ def _table_arrays(
     study: Study, step: Step, table: Table, axes: Sequence[Axis], chunk: dict[str, int]
 ) -> Iterator[ArraySpec]:
     yield from _coordinates(step.name, axes)
-    yield _snapshot_coordinate(study, step.name)
     own = tuple(chunk.get(axis.name, 1) for axis in axes)
     lengths = inner_lengths(study)
+    plain = [variable for variable in table.variables if not variable.per]
+    yield from _inner_coordinates(study, step.name, plain, lengths)
     yield _data(step.name, table.status, axes, own, (), (), "i1", STATUS_ATTRIBUTES)
     for variable in table.variables:
         if variable.per:
@@ -209,11 +210,8 @@ def _field_arrays(
     for value in distinct(axes, variable.per):
         group = field_group(step.name, variable.per, value)
         yield from _coordinates(group, rest)
-        yield _snapshot_coordinate(study, group)
-        if "x" in variable.dims and fixed_domain(study):
-            attributes: dict[str, Any] = {"long_name": "cell centre", "axis": "X"}
-            yield ArraySpec(f"{group}/x", ("x",), (value,), (value,), "f8", attributes)
         lengths = inner_lengths(study) | field_lengths(variable.per, value)
+        yield from _inner_coordinates(study, group, [variable], lengths)
         extra = tuple(lengths[name] for name in variable.dims)
         yield _variable(group, variable, rest, tuple(1 for _ in rest), extra)
 
@@ -228,7 +226,7 @@ def _analysis_arrays(study: Study, stored: dict[str, Axis]) -> Iterator[ArraySpe
     for table in analysis_tables(study):
         axes = [stored[axis.name] for axis in analysis_axes(study, table)]
         yield from _coordinates("analysis", axes)
-        yield _snapshot_coordinate(study, "analysis")
+        yield from _inner_coordinates(study, "analysis", table.variables, inner_lengths(study))
         own = tuple(ANALYSIS_CHUNK if i < 3 else 1 for i in range(len(axes)))
         extra = (len(study.snapshots),)
         for variable in table.variables:
@@ -273,10 +271,20 @@ LONG_NAMES = {
 }
 
 
-def _snapshot_coordinate(study: Study, group: str) -> ArraySpec:
-    length = len(study.snapshots)
-    attributes: dict[str, Any] = {"long_name": "output time", "axis": "T"}
-    return ArraySpec(f"{group}/snapshot", ("snapshot",), (length,), (length,), "f8", attributes)
+def _inner_coordinates(
+    study: Study, group: str, variables: Iterable[Variable], lengths: dict[str, int]
+) -> Iterator[ArraySpec]:
+    """The coordinates of the dimensions of some variables that are no axes.
+
+    Where an axis moves the nodes of x or of time from point to point, these have none.
+    """
+    moving = {"x": not fixed_domain(study), "time": study.axis("horizon") is not None}
+    for name in dict.fromkeys(name for variable in variables for name in variable.dims):
+        if name in ATTRIBUTES and not moving.get(name, False):
+            length = lengths[name]
+            dtype = TYPES.get(name, "f8")
+            attributes = dict(ATTRIBUTES[name])
+            yield ArraySpec(f"{group}/{name}", (name,), (length,), (length,), dtype, attributes)
 
 
 def _variable(

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pipeline.axes import Axis, Value
-from pipeline.compute import At, Deadline, StoredLimit, guarded
+from pipeline.compute import Deadline, guarded, outputs_of
 from pipeline.errors import StudyError
 from pipeline.layout import variable_path
 from pipeline.shards import read_field
-from pipeline.status import Status
-from pipeline.steps.base import Poll, Step, Table
+from pipeline.status import KEEPS_DATA, Status
+from pipeline.steps.base import Step, Table
 from pipeline.store import Store
+from pipeline.upstream import Results
 from pipeline.validation import nearest, show
 
 
@@ -64,31 +66,26 @@ def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> Point
     for key in given:
         if key not in known:
             raise StudyError(f"point: unknown key '{key}'; {nearest(key, sorted(known))}")
-    case = store.study.case(values)
-    poll = Deadline(case.timeout)
-    work, failure = guarded(step.name, values, lambda: step.work(case, poll))
+    results = Results(store)
+    poll = Deadline(store.study.numerics.point_timeout)
+    work, failure = guarded(
+        step.name, values, lambda: step.work(results.case(step.name, values), poll)
+    )
     outputs: dict[str, Any] = {}
     differs: list[str] = []
     for table in tables:
         at = _values(store, store.table_axes(table), given, required=table is tables[0])
         if failure is not None or len(at) < len(values):
             continue
-        found, failure = _evaluate(store, table, at, work, poll)
+        found, failure = guarded(step.name, at, partial(outputs_of, results, table, at, work, poll))
+        found = found or {}
         outputs |= found
         differs += _differing(store, step, table, at, found)
         values |= at
     if failure is not None:
         return PointResult(values, failure.status, failure.reason, failure.trace, outputs, differs)
-    return PointResult(values, Status.DONE, "", "", outputs, differs)
-
-
-def _evaluate(store: Store, table: Table, at: Mapping[str, Value], work: Any, poll: Poll) -> Any:
-    limit = StoredLimit(store) if "limit" in store.study.header.steps else None
-    case = store.study.case(at)
-    found, failure = guarded(
-        table.steps[0], at, lambda: dict(table.evaluate(work, case, At(limit, at), poll))
-    )
-    return found or {}, failure
+    status = outputs.pop("status", Status.DONE)
+    return PointResult(values, status, "", "", outputs, differs)
 
 
 def _split(assignment: str) -> tuple[str, str]:
@@ -143,7 +140,7 @@ def _differing(
 ) -> list[str]:
     """Variables that the store has with other bits."""
     index = store.index_of(store.table_axes(table), at)
-    if store.array(f"{step.name}/{table.status}")[index] != Status.DONE:
+    if store.array(f"{step.name}/{table.status}")[index] not in KEEPS_DATA:
         return []
     differs = []
     for variable in table.variables:

@@ -343,6 +343,11 @@ class Numerics(Settings):
     )
 
 
+def _whole_from(low: int, default: int) -> Any:
+    """A whole number that is at least `low`."""
+    return Field(default, ge=low, description=f"a whole number, {low} or more")
+
+
 class Training(Settings):
     """Section [training]: how controls are found where they are not given."""
 
@@ -351,21 +356,24 @@ class Training(Settings):
     )
     optimizer: Literal["armijo", "lbfgs"] = Field("armijo", description="armijo or lbfgs")
     tolerance: Positive = Field(1e-4, description="a positive number")
-    max_iterations: Annotated[int, BeforeValidator(_whole), Field(ge=1)] = Field(
-        5000, description="a whole number, 1 or more"
+    max_iterations: Whole = _whole_from(1, 5000)
+    intervals: Whole = _whole_from(1, 100)
+    starts: Whole = _whole_from(1, 1)
+    start: Controls | None = Field(
+        None, description="{ w = ..., b = ... } or { file = 'controls.npz' }; 0 without it"
     )
-    intervals: Annotated[int, BeforeValidator(_whole), Field(ge=1)] = Field(
-        100, description="a whole number, 1 or more"
+    warm_start: bool = Field(False, description="true or false")
+    cells: Whole = _whole_from(8, 200)
+    particles: Whole = _whole_from(0, 0)
+    steps_per_interval: Whole = _whole_from(1, 1)
+    pinned: bool | None = Field(
+        None, description="true or false; without it true for armijo and false for lbfgs"
     )
-    starts: Annotated[int, BeforeValidator(_whole), Field(ge=1)] = Field(
-        1, description="a whole number, 1 or more"
+    initial_step: Positive = Field(1.0, description="a positive number")
+    armijo_constant: Annotated[float, Field(gt=0, lt=1)] = Field(
+        1e-4, description="a number between 0 and 1"
     )
-    cells: Annotated[int, BeforeValidator(_whole), Field(ge=8)] = Field(
-        200, description="a whole number, 8 or more"
-    )
-    particles: Annotated[int, BeforeValidator(_whole), Field(ge=0)] = Field(
-        0, description="a whole number, 0 or more"
-    )
+    max_backtracking: Whole = _whole_from(0, 10)
 
 
 SECTIONS: dict[str, type[Settings]] = {

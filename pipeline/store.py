@@ -26,6 +26,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from pipeline.axes import Axis, Value, label
 from pipeline.errors import StoreChangedError, StoreError
 from pipeline.heartbeat import other_drivers
+from pipeline.inner_coordinates import ATTRIBUTES as INNER
+from pipeline.inner_coordinates import inner_coordinate
 from pipeline.layout import (
     ArraySpec,
     all_arrays,
@@ -349,11 +351,11 @@ def _write_coordinates(
     root: zarr.Group, study: Study, axes: Mapping[str, Axis], shards: Mapping[str, Any]
 ) -> None:
     columns: dict[str, Any] = {key: axis.labels(key) for axis in axes.values() for key in axis.keys}
-    columns["snapshot"] = list(study.snapshots)
+    document = study.document()
     for spec in all_arrays(study, dict(axes), dict(shards)):
         name = spec.path.rpartition("/")[2]
-        if name == "x":
-            _array(root, spec.path)[:] = cell_centres(study.problem.domain, spec.shape[0])
+        if name in INNER:
+            _array(root, spec.path)[:] = inner_coordinate(document, name, spec.shape[0])
         elif name in columns and len(spec.dims) == 1:
             dtype = object if spec.dtype == "str" else spec.dtype
             _array(root, spec.path)[:] = np.array(columns[name], dtype=dtype)
@@ -389,12 +391,11 @@ def damaged_coordinates(path: Path, root: zarr.Group) -> dict[str, DamagedCoordi
     attributes: dict[str, Any] = root.attrs.asdict()
     labels = {key: v for axis in attributes["axes"].values() for key, v in axis.items()}
     document = json.loads(attributes["study"])
-    labels["snapshot"] = document["numerics"]["snapshots"]
     damaged = {}
     for place, array in _coordinate_arrays(root):
         name = place.rpartition("/")[2]
-        if name == "x":
-            expected = cell_centres(document["problem"]["domain"], array.shape[0])
+        if name in INNER:
+            expected = inner_coordinate(document, name, array.shape[0])
         else:
             expected = np.array(labels[name], dtype=object if array.dtype.kind == "T" else None)
         count = chunk_grid(array.shape, array.chunks)[0]
@@ -417,9 +418,9 @@ def _holds(folder: Path, array: zarr.Array[Any], chunk: int, expected: np.ndarra
 
 
 def _coordinate_arrays(root: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
-    """All one-dimensional arrays that are named like an axis, a snapshot time or x."""
+    """All one-dimensional arrays that are named like a dimension."""
     attributes: dict[str, Any] = root.attrs.asdict()
-    names = {key for axis in attributes["axes"].values() for key in axis} | {"snapshot", "x"}
+    names = {key for axis in attributes["axes"].values() for key in axis} | INNER.keys()
     return [
         (path, node)
         for path, node in root.members(max_depth=None)
@@ -498,13 +499,6 @@ def _grid_hash(axes: Mapping[str, Axis]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def cell_centres(domain: Any, cells: int) -> np.ndarray:
-    """The coordinate x on a fixed domain."""
-    low, high = domain
-    faces = np.linspace(float(low), float(high), cells + 1)
-    return np.asarray((faces[1:] + faces[:-1]) / 2)
-
-
 def _check_identity(path: Path, root: Document, study: Study) -> None:
     stored: dict[str, Any] = root["attributes"]["identity"]
     ours = json.loads(json.dumps(study.identity))
@@ -517,7 +511,7 @@ def _check_identity(path: Path, root: Document, study: Study) -> None:
 
 
 def _difference(study: Study, key: str, stored: Any, ours: Any) -> str:
-    """How a key of two identities differs; input files stand there with a digest of their content."""
+    """How a key of two identities differs; for input files these hold a digest of the content."""
     text, other = json.dumps(stored), json.dumps(ours)
     if _FILE.sub("", text) == _FILE.sub("", other):
         section, _, name = key.partition(".")

@@ -4,21 +4,33 @@ import functools
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tomli_w
 
 from pipeline import settings
 from pipeline.analysis_tables import ANALYSIS
-from pipeline.axes import ORDER, Axis, Value, digest, label, map_files, read_axes, section_of
-from pipeline.case import Case, Problem, load_controls, load_law
+from pipeline.axes import (
+    ORDER,
+    Axis,
+    Value,
+    digest,
+    label,
+    map_files,
+    read_axes,
+    section_of,
+    training_key,
+)
+from pipeline.case import Case, Problem, load_controls, load_law, load_pairs
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
 from pipeline.steps.base import Step, Traits
+from pipeline.study_file import override, read_toml
+from pipeline.training import check_training
 from pipeline.validation import nearest, show, validate
 from solvers import NUMERICS_VERSION
 from solvers.activations import activation
@@ -67,24 +79,27 @@ class Study:
         self.header = validate(settings.Header, study, where, "study")
         self._check_steps()
         self.axes = read_axes({} if axes is None else axes, where, self.folder)
-        varying = {key for axis in self.axes for key in axis.keys}
         self.problem = validate(
             settings.Problem,
-            _stand_in(problem, varying, self.axes, "problem", where),
+            _stand_in(problem, self.axes, "problem", where),
             where,
             "problem",
         )
         self.numerics = validate(
             settings.Numerics,
-            _stand_in({} if numerics is None else numerics, varying, self.axes, "numerics", where),
+            _stand_in({} if numerics is None else numerics, self.axes, "numerics", where),
             where,
             "numerics",
         )
         self.training = validate(
-            settings.Training, {} if training is None else training, where, "training"
+            settings.Training,
+            _stand_in({} if training is None else training, self.axes, "training", where),
+            where,
+            "training",
         )
         self.dimension = self._dimension()
         self.steps = self._steps()
+        self._check_what_is_given()
         self._check_dimension()
         self._check_zip_names()
         self.axes = self._complete_axes()
@@ -113,9 +128,9 @@ class Study:
 
     @classmethod
     def _read(cls, path: Path, overrides: Sequence[str]) -> "Study":
-        document = _read_toml(path)
-        for override in overrides:
-            _apply(document, override)
+        document = read_toml(path)
+        for assignment in overrides:
+            override(document, assignment)
         for name in document:
             if name not in TABLES:
                 raise StudyError(f"{path}: unknown table [{name}]; {nearest(name, TABLES)}")
@@ -144,6 +159,15 @@ class Study:
 
         return run_study(self, store, workers)
 
+    @property
+    def trains(self) -> bool:
+        """Whether the controls are trained, not given."""
+        return "train" in self.header.steps
+
+    def _varying(self, section: str) -> set[str]:
+        """The settings of a section that are axes."""
+        return {field for axis in self.axes for field in _fields(axis, section)} - {""}
+
     def step(self, name: str) -> Step:
         """The step of that name, which the study must have."""
         return next(step for step in self.steps if step.name == name)
@@ -159,7 +183,6 @@ class Study:
 
     def document(self) -> dict[str, Any]:
         """The study with every default and every axis value written out, as TOML tables."""
-        varying = {key for axis in self.axes for key in axis.keys}
         plain: dict[str, Any] = {
             axis.name: [_plain(value) for (value,) in axis.values]
             for axis in self.axes
@@ -173,9 +196,10 @@ class Study:
         ]
         return {
             "study": _dump(self.header, set()),
-            "problem": self._absolute(_dump(self.problem, varying)),
-            "numerics": _dump(self.numerics, varying) | {"snapshots": list(self.snapshots)},
-            "training": _dump(self.training, set()),
+            "problem": self._absolute(_dump(self.problem, self._varying("problem"))),
+            "numerics": _dump(self.numerics, self._varying("numerics"))
+            | {"snapshots": list(self.snapshots)},
+            "training": _dump(self.training, self._varying("training")),
             "axes": plain | ({"zip": zipped} if zipped else {}),
         }
 
@@ -190,12 +214,13 @@ class Study:
         A flat dictionary from the dotted key to its value, with the hashes of the input files in
         place of their paths, so that a store can name the key in which another study differs.
         """
-        varying = {key for axis in self.axes for key in axis.keys}
         sections = {
-            "problem": _dump(self.problem, varying),
-            "numerics": _dump(self.numerics, varying | {"point_timeout"})
+            "problem": _dump(self.problem, self._varying("problem")),
+            "numerics": _dump(self.numerics, self._varying("numerics") | {"point_timeout"})
             | {"snapshots": list(self.snapshots)},
         }
+        if self.trains:
+            sections["training"] = _dump(self.training, self._varying("training"))
         flat = {
             f"{section}.{k}": v for section, table in sections.items() for k, v in table.items()
         }
@@ -237,7 +262,23 @@ class Study:
             sampling=values.get("sampling", self.numerics.sampling),
             integrator=values.get("integrator", self.numerics.integrator),
             limiter=values.get("limiter", self.numerics.limiter),
-            timeout=self.numerics.point_timeout,
+            gammas=self._gammas(values),
+            loss=values.get("loss", self.problem.loss),
+            training=self._training(values),
+        )
+
+    def _gammas(self, values: Mapping[str, Value]) -> tuple[float, float]:
+        """The weights of w and of b in the control cost."""
+        both = values.get("gamma", self.problem.gamma)
+        weights = (values.get(key, getattr(self.problem, key)) for key in ("gamma_w", "gamma_b"))
+        w, b = (both if weight is None else weight for weight in weights)
+        return (w or 0.0, b or 0.0)
+
+    def _training(self, values: Mapping[str, Value]) -> settings.Training:
+        """The settings of the training at one point."""
+        chosen = {field: training_key(field) for field in settings.Training.model_fields}
+        return self.training.model_copy(
+            update={field: values[key] for field, key in chosen.items() if key in values}
         )
 
     def _problem(self, values: Mapping[str, Value]) -> Problem:
@@ -259,11 +300,14 @@ class Study:
         horizon = setting("horizon")
         time_step = chosen.get("time_step", self.numerics.time_step)
         controls = self._load("controls", load_controls, setting("controls"), horizon)
+        intervals = chosen.get("intervals", self.training.intervals)
+        start = chosen.get("start", self.training.start)
+        knots = controls.knots if controls else np.linspace(0.0, horizon, intervals + 1)
         try:
-            times, indices = time_grid(horizon, time_step, controls.knots, self.snapshots)
+            times, indices = time_grid(horizon, time_step, knots, self.snapshots)
         except InputError as error:
             raise StudyError(f"{self.where}: {error}") from None
-        if controls.dimension != self.dimension:
+        if controls and controls.dimension != self.dimension:
             raise StudyError(
                 f"{self.where}: problem.controls are for R^{controls.dimension}, but "
                 f"problem.initial is a law in R^{self.dimension}"
@@ -275,6 +319,8 @@ class Study:
             controls=controls,
             perturbed=self._load("perturbed", load_controls, setting("perturbed"), horizon),
             target=self._load("target", load_law, setting("target")),
+            pairs=load_pairs(setting("initial"), setting("target"), self.folder),
+            start=self._load("start", load_controls, start, horizon),
             times=times,
             snapshot_indices=indices,
         )
@@ -284,7 +330,8 @@ class Study:
         try:
             return None if spec is None else load(spec, self.folder, *more)
         except InputError as error:
-            raise StudyError(f"{self.where}: problem.{key}: {error}") from None
+            section = "training" if key == "start" else "problem"
+            raise StudyError(f"{self.where}: {section}.{key}: {error}") from None
 
     def _dimension(self) -> int:
         """The dimension of the space, that of all initial laws."""
@@ -328,8 +375,16 @@ class Study:
     def _steps(self) -> tuple[Step, ...]:
         """The steps in the order in which they run, as this study needs them."""
         names = self.header.steps
-        target = self.axis("target") is not None or self.problem.target is not None
-        traits = Traits(names, self.dimension, target=target and self.dimension == 1)
+        varying = frozenset(key for axis in self.axes for key in axis.keys)
+        given = self.problem.model_dump(exclude_none=True)
+        traits = Traits(
+            names,
+            self.dimension,
+            target="target" in given and self.dimension == 1,
+            gammas=tuple(key for key in ("gamma", "gamma_w", "gamma_b") if key in given),
+            microscopic=self.training.particles > 0 or "training_particles" in varying,
+            axes=varying,
+        )
         return tuple(make(traits) for name, make in STEPS.items() if name in names)
 
     def _check_zip_names(self) -> None:
@@ -362,8 +417,8 @@ class Study:
         return tuple(sorted(axes, key=lambda a: min(rank.get(k, len(rank)) for k in a.keys)))
 
     def _single(self, key: str) -> Value:
-        section, _ = section_of(key) or ("", None)
-        value = getattr(getattr(self, section), key)
+        section, _, field = section_of(key) or ("", None, "")
+        value = getattr(getattr(self, section), field)
         if value is None and key == "seed":
             return 0
         if value is None:
@@ -391,14 +446,61 @@ class Study:
 
     def _check_problems(self) -> None:
         """Build every distinct problem once, so that a bad one is refused before anything runs."""
-        if self.problem.controls is None and self.axis("controls") is None:
+        axes = [axis for axis in self.axes if _SHARED.intersection(axis.keys)]
+        for values in _positions(axes):
+            self._problem(values)
+        if self.trains:
+            self._check_training()
+
+    def _check_what_is_given(self) -> None:
+        """Controls are either given or trained, and what only training needs comes with it.
+
+        What has its default is let pass: a resolved study writes it out.
+        """
+        given, trains = self.problem.model_dump(exclude_none=True), self.trains
+        if not trains and "controls" not in given:
             raise StudyError(
                 f"{self.where}: missing key 'problem.controls'; allowed: "
                 "{ w = ..., b = ... } or { file = 'controls.npz' }"
             )
-        axes = [axis for axis in self.axes if _SHARED.intersection(axis.keys)]
+        if trains and "controls" in given:
+            raise StudyError(f"{self.where}: problem.controls: the step train finds them; remove")
+        if trains and "target" not in given:
+            raise StudyError(
+                f"{self.where}: missing key 'problem.target', which the step train needs; "
+                "allowed: a distribution: { kind = ..., ... }"
+            )
+        gammas = given.keys() & {"gamma", "gamma_w", "gamma_b"}
+        if trains and gammas not in ({"gamma"}, {"gamma_w", "gamma_b"}):
+            raise StudyError(
+                f"{self.where}: problem: {', '.join(sorted(gammas)) or 'no gamma'} given; the step "
+                "train needs gamma, or gamma_w and gamma_b"
+            )
+        if not trains:
+            single = given.keys() - self._varying("problem")
+            useless = [f"problem.{key}" for key in sorted(gammas & single)]
+            useless += ["problem.loss"] * ("loss" in single and given["loss"] != "quadratic")
+            useless += ["training"] * (self.training != settings.Training.model_validate({}))
+            for name in useless:
+                raise StudyError(
+                    f"{self.where}: {name}: no step of this study depends on it "
+                    f"(steps: {', '.join(self.header.steps)}); the step train does"
+                )
+
+    def _check_training(self) -> None:
+        """See that loss, target, data and discretisation fit together, everywhere."""
+        keys = {"loss", "discretization", "initial", "target", "training_particles", "activation"}
+        axes = [axis for axis in self.axes if keys.intersection(axis.keys)]
+        first = {
+            key: value
+            for axis in self.axes
+            for key, value in zip(axis.keys, axis.values[0], strict=True)
+        }
         for values in _positions(axes):
-            self._problem(values)
+            try:
+                check_training(self.case(first | values))
+            except InputError as error:
+                raise StudyError(f"{self.where}: training: {error}") from None
 
     def _absolute(self, table: dict[str, Any]) -> dict[str, Any]:
         """Replace relative paths of data files, so that the resolved study works from anywhere."""
@@ -410,59 +512,41 @@ class Study:
 
 
 _SHARED = frozenset(
-    {"horizon", "time_step", "initial", "controls", "perturbed", "target", "domain"}
+    {
+        "horizon",
+        "time_step",
+        "initial",
+        "controls",
+        "perturbed",
+        "target",
+        "domain",
+        "intervals",
+        "start",
+    }
 )
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{path}: not valid TOML: {error}") from None
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{path}: not valid TOML: not UTF-8 at byte {error.start}") from None
-    except OSError as error:
-        raise StudyError(f"{path}: cannot read the study: {error.strerror}") from None
-
-
-def _apply(document: dict[str, Any], override: str) -> None:
-    """Put one ``section.key=value`` into a document; the value is TOML, or a bare word."""
-    name, equals, text = override.partition("=")
-    keys = name.strip().split(".")
-    if not equals or len(keys) < 2 or not all(keys):
-        raise StudyError(f"-s {override}: not an override; allowed: section.key=value")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-        if len(parsed) != 1:
-            raise StudyError(f"-s {show(override)}: more than one value; allowed: one line")
-        value = parsed["value"]
-    except tomllib.TOMLDecodeError as error:
-        if not text.strip().replace("-", "").replace("_", "").isalnum():
-            raise StudyError(f"-s {override}: not a TOML value: {error}") from None
-        value = text.strip()
-    table = document
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise StudyError(f"-s {override}: '{key}' is no table of the study")
-    table[keys[-1]] = value
-
-
-def _stand_in(table: Any, varying: set[str], axes: Sequence[Axis], section: str, where: str) -> Any:
+def _stand_in(table: Any, axes: Sequence[Axis], section: str, where: str) -> Any:
     """Give required keys that are axes their first value, so that the section validates."""
     if not isinstance(table, Mapping):
         return table
-    for key in varying.intersection(table):
-        if (found := section_of(key)) and found[0] == section:
-            raise StudyError(f"{where}: '{key}' is both an axis and a key of [{section}]; keep one")
     first = {
-        key: _plain(value)
+        field: _plain(value)
         for axis in axes
-        for key, value in zip(axis.keys, axis.values[0], strict=True)
-        if (found := section_of(key)) and found[0] == section
+        for field, value in zip(_fields(axis, section), axis.values[0], strict=True)
+        if field
     }
+    if twice := sorted(first.keys() & table.keys()):
+        raise StudyError(
+            f"{where}: '{twice[0]}' is both an axis and a key of [{section}]; keep one"
+        )
     return {**table, **first}
+
+
+def _fields(axis: Axis, section: str) -> list[str]:
+    """What the keys of an axis are called in a section; empty for those of other sections."""
+    found = [section_of(key) for key in axis.keys]
+    return [f[2] if f and f[0] == section else "" for f in found]
 
 
 def _positions(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:

@@ -26,7 +26,7 @@ def read_controls(path: str | Path, horizon: float | None = None) -> Controls | 
     path = Path(path)
     arrays = _archive(path)
     try:
-        controls = _piecewise_linear(**arrays)
+        controls = piecewise_linear(**arrays)
     except ControlError as problem:
         raise ControlError(f"{path}: {problem}") from None
     if horizon is not None:
@@ -37,7 +37,17 @@ def read_controls(path: str | Path, horizon: float | None = None) -> Controls | 
     return controls
 
 
-def _piecewise_linear(time: FloatArray, w: FloatArray, b: FloatArray) -> Controls | VectorControls:
+def piecewise_linear(time: FloatArray, w: FloatArray, b: FloatArray) -> Controls | VectorControls:
+    """Return controls that are linear between the points of a grid, on the line or in R^d.
+
+    Args:
+        time: The grid, increasing, shape (n,).
+        w: Values of w, shape (n,) or (n, d, d).
+        b: Values of b, shape (n,) or (n, d).
+
+    Raises:
+        ControlError: if the shapes do not fit or a number is not finite.
+    """
     if b.ndim < 2:
         return Controls(PiecewiseLinearControl(time, w), PiecewiseLinearControl(time, b))
     found = VectorControls.piecewise_linear(time, w, b)

@@ -22,7 +22,6 @@ that are not negative so, to rounding, at a CFL number of 1/6.
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +32,14 @@ from solvers.arrays import FloatArray, Poll, freeze, increasing, integer, vector
 from solvers.characteristics import characteristics
 from solvers.controls import Controls
 from solvers.distributions import Distribution
-from solvers.errors import CflError, InputError, MassLostError, NonFiniteError
+from solvers.errors import InputError, MassLostError, NonFiniteError
 from solvers.finite_volumes import CLOSED, NONE, OPEN, POSITIVITY, WORK_ROWS, advance
 from solvers.particles import check_indices
-from solvers.ssprk3 import STAGES
-from solvers.stages import stage_controls
+from solvers.substeps import CflCondition
 from solvers.zhang_shu import CFL as POSITIVITY_CFL
 
 CFL = 0.45
 MASS_TOLERANCE = 1e-10
-MAX_SUBSTEPS = 10**6
 MIN_CELLS = 4
 MIN_EPSILON = 1e-40
 BOUNDARIES = {"closed": CLOSED, "open": OPEN}
@@ -127,7 +124,7 @@ def solve_transport(
         MassLostError: if more than 1e-10 of mass starts outside the domain or leaves it.
         NonFiniteError: if a cell average overflows.
     """
-    edges = _edges(domain, cells)
+    edges = cell_edges(domain, cells)
     dx = (edges[-1] - edges[0]) / cells
     epsilon = dx * dx if epsilon is None else epsilon
     cfl = _cfl(cfl, limiter)
@@ -141,7 +138,7 @@ def solve_transport(
         raise InputError(f"times must start at 0, not {grid[0]}")
     indices = check_indices(snapshot_indices, grid.size)
     u = np.zeros(cells + 4)
-    u[2:-2] = _initial_averages(initial, initial_averages, edges)
+    u[2:-2] = averages_on(initial, initial_averages, edges)
     if boundary is None:
         boundary = "closed" if initial_averages is None else "open"
     if boundary not in BOUNDARIES:
@@ -182,7 +179,12 @@ def _cfl(cfl: float | None, limiter: str) -> float:
     return POSITIVITY_CFL if cfl is None else cfl
 
 
-def _edges(domain: tuple[float, float], cells: int) -> FloatArray:
+def cell_edges(domain: tuple[float, float], cells: int) -> FloatArray:
+    """Return the faces of uniform cells, shape (N + 1,).
+
+    Raises:
+        InputError: if the domain is no interval or there are fewer than four cells.
+    """
     low, high = (float(end) for end in domain)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"domain [{low}, {high}] is not an interval")
@@ -192,9 +194,15 @@ def _edges(domain: tuple[float, float], cells: int) -> FloatArray:
     return edges
 
 
-def _initial_averages(
+def averages_on(
     initial: Distribution | None, averages: ArrayLike | None, edges: FloatArray
 ) -> FloatArray:
+    """Return the initial cell averages, shape (N,): those given, or those of the law.
+
+    Raises:
+        InputError: if neither is given or the averages do not fit the cells.
+        MassLostError: if more than 1e-10 of the law lies outside the domain.
+    """
     if averages is not None:
         values = vector(averages, "initial_averages")
         if values.size != edges.size - 1:
@@ -279,18 +287,18 @@ class _Run:
         self.outflow = np.zeros(2)
         self.substeps = 0
         self.work = np.empty((WORK_ROWS, self.edges.size + 3))
+        self.condition = CflCondition(self.activation, self.edges, self.dx, self.cfl)
         self.block = 16
 
     def advance(self, u: FloatArray, times: FloatArray) -> None:
         """Take `u` through the given control intervals."""
-        for ends in self._substeps(times):
-            w, b = stage_controls(self.controls, ends, STAGES)
-            h = np.diff(ends)
+        for steps in self.condition.divide(self.controls, times):
+            h = np.diff(steps.ends)
             first = 0
             while first < h.size:
                 part = slice(first, first + self.block)
-                self._advance_block(u, h[part], w[part], b[part])
-                self._check(u, ends[min(first + self.block, h.size)])
+                self._advance_block(u, h[part], steps.w[part], steps.b[part])
+                self._check(u, steps.ends[min(first + self.block, h.size)])
                 first = part.stop
             self.substeps += h.size
 
@@ -326,61 +334,6 @@ class _Run:
         if self.ghosts == CLOSED:
             return 0.0, 0.0
         return float(self.outflow[0]), float(self.outflow[1])
-
-    def _substeps(self, times: FloatArray) -> Iterator[FloatArray]:
-        """Yield the ends of substeps that satisfy the CFL condition, some intervals at a time."""
-        chunk = 256
-        for start in range(0, times.size - 1, chunk):
-            ends = times[start : start + chunk + 1]
-            count = self._needed(ends)
-            if np.all(count == 1):
-                yield ends
-            else:
-                parts = [
-                    self._divide(t0, t1, int(n))[:-1]
-                    for t0, t1, n in zip(ends[:-1], ends[1:], count, strict=True)
-                ]
-                yield np.concatenate([*parts, ends[-1:]])
-
-    def _divide(self, t0: float, t1: float, count: int) -> FloatArray:
-        """Return the ends of at least `count` equal substeps that satisfy the condition."""
-        while True:
-            ends = t0 + (t1 - t0) * (np.arange(count + 1) / count)
-            ends[-1] = t1
-            needed = count * int(np.max(self._needed(ends)))
-            if needed <= count:
-                return ends
-            count = min(needed, count + max(1, count // 4))
-
-    def _needed(self, ends: FloatArray) -> FloatArray:
-        """Return into how many substeps each step must be divided at least.
-
-        Raises:
-            CflError: if that is not finite or more than a million.
-        """
-        w, b = stage_controls(self.controls, ends, STAGES)
-        speed = max_speed(self.activation, w, b, self.edges).max(axis=1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            needed = np.ceil(np.diff(ends) * speed / (self.cfl * self.dx) * (1.0 - 1e-12))
-        bad = np.flatnonzero(~(needed <= MAX_SUBSTEPS))
-        if bad.size:
-            at, fast = ends[bad[0]], speed[bad[0]]
-            raise CflError(
-                f"speed {fast:.3g} at t = {at:.12g} on cells of width {self.dx:.3g} needs"
-                f" {needed[bad[0]]:.3g} substeps in one step; at most {MAX_SUBSTEPS} are allowed"
-            )
-        return np.asarray(np.maximum(needed, 1.0))
-
-
-def max_speed(
-    activation: Activation, w: FloatArray, b: FloatArray, faces: FloatArray
-) -> FloatArray:
-    """Return max over the faces of |sigma(w x + b)| for each pair of entries of `w` and `b`."""
-    if activation.name == "gcu":
-        argument = w[..., None] * faces + b[..., None]
-        return np.asarray(np.abs(activation(argument)).max(axis=-1))
-    ends = np.stack([w * faces[0] + b, w * faces[-1] + b])  # sigma is monotone
-    return np.asarray(np.abs(activation(ends)).max(axis=0))
 
 
 def automatic_domain(

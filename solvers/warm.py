@@ -17,6 +17,12 @@ from solvers.characteristics import characteristics
 from solvers.controls import Controls
 from solvers.distributions import Uniform
 from solvers.particles import INTEGRATORS, integrate
+from solvers.training import (
+    EulerianDiscretization,
+    LagrangianDiscretization,
+    Quadratic,
+    TrainingProblem,
+)
 from solvers.transport import solve_transport
 from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
 
@@ -47,5 +53,12 @@ def _run_every_kernel() -> None:
     for integrator in INTEGRATORS:
         integrate([0.0, 1.0], sigma, controls, times, [1], integrator)
     characteristics([0.0, 1.0], sigma, controls, times)
-    solution = solve_transport(Uniform(0.0, 1.0), sigma, controls, (-1.0, 2.0), 60, times, [1])
+    law = Uniform(0.0, 1.0)
+    solution = solve_transport(law, sigma, controls, (-1.0, 2.0), 60, times, [1])
     w1(PointMasses([0.0, 1.0]), PiecewiseLinearCdf(solution.edges, solution.density[0]))
+    problem = TrainingProblem(sigma, law, Quadratic(1.0), 1.0, 1.0, 0.01)
+    for discretization in (
+        LagrangianDiscretization(problem, 1),
+        EulerianDiscretization(problem, 1, (-1.0, 2.0), 60),
+    ):
+        discretization.cost_and_gradient(1.0, 0.0)

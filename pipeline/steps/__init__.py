@@ -5,6 +5,11 @@ from collections.abc import Callable
 from pipeline.steps.base import Step, Traits
 from pipeline.steps.limit import limit
 from pipeline.steps.particles import particles
+from pipeline.steps.train import train
 
-STEPS: dict[str, Callable[[Traits], Step]] = {"limit": limit, "particles": particles}
+STEPS: dict[str, Callable[[Traits], Step]] = {
+    "train": train,
+    "limit": limit,
+    "particles": particles,
+}
 """What makes each step out of a study's traits."""

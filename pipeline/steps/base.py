@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.axes import training_key
 from pipeline.case import Case
+from pipeline.settings import Training
 
 Outputs = Mapping[str, np.ndarray | float]
 Poll = Callable[[], None]
@@ -25,11 +27,31 @@ class Traits:
         steps: the names of its steps.
         dimension: of the space that the particles live in.
         target: whether it gives a target law on the line.
+        gammas: the weights of the control cost that it gives, gamma or gamma_w and gamma_b.
+        microscopic: whether controls are trained on samples.
+        axes: the keys that its axes vary.
     """
 
     steps: tuple[str, ...]
     dimension: int
-    target: bool
+    target: bool = False
+    gammas: tuple[str, ...] = ()
+    microscopic: bool = False
+    axes: frozenset[str] = frozenset()
+
+    @property
+    def control_keys(self) -> frozenset[str]:
+        """The keys that the controls of later steps depend on."""
+        return training_keys(self) if "train" in self.steps else frozenset({"controls"})
+
+
+def training_keys(traits: Traits) -> frozenset[str]:
+    """The keys that trained controls depend on."""
+    own = {training_key(field) for field in Training.model_fields}
+    keys = {"activation", "horizon", "initial", "target", "loss", "domain", *traits.gammas, *own}
+    if traits.microscopic:
+        keys |= {"seed", "sampling"}
+    return frozenset(keys | {"integrator"})
 
 
 @dataclass(frozen=True)
@@ -119,3 +141,6 @@ WALL_SECONDS = Variable(
 )
 
 TO_TARGET = Variable("w1_to_target", "Wasserstein-1 distance to the target law")
+TO_TARGET_AT_THE_END = Variable(
+    "w1_to_target", "Wasserstein-1 distance of the final law to the target law", (), padded=True
+)

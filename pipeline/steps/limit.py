@@ -133,23 +133,20 @@ VARIABLES = (
     Variable("density", "cell averages of the density", ("snapshot", "x"), per="cells"),
     Variable("position", "cell centres", ("x",), per="cells"),
 )
-KEYS = frozenset(
-    {
-        "activation",
-        "cells",
-        "horizon",
-        "domain",
-        "initial",
-        "controls",
-        "time_step",
-        "limiter",
-    }
-)
+KEYS = frozenset({"activation", "cells", "horizon", "domain", "initial", "time_step", "limiter"})
 
 
 def limit(traits: Traits) -> Step:
     """The step, for a study on the line."""
     variables = VARIABLES + ((TO_TARGET,) if traits.target else ())
     table = Table(status="status", steps=("limit",), variables=variables, evaluate=evaluate)
-    keys = KEYS | ({"target"} if traits.target else set())
-    return Step(name="limit", keys=keys, tables=(table,), work=solve, cost=cost, max_dimension=1)
+    keys = KEYS | traits.control_keys | ({"target"} if traits.target else set())
+    return Step(
+        name="limit",
+        keys=keys,
+        tables=(table,),
+        work=solve,
+        cost=cost,
+        needs=("train",),
+        max_dimension=1,
+    )

@@ -121,7 +121,6 @@ KEYS = frozenset(
         "seed",
         "horizon",
         "initial",
-        "controls",
         "time_step",
         "sampling",
         "integrator",
@@ -164,9 +163,9 @@ def particles(traits: Traits) -> Step:
     )
     return Step(
         name="particles",
-        keys=KEYS | ({"target"} if traits.target else set()),
+        keys=KEYS | traits.control_keys | ({"target"} if traits.target else set()),
         tables=(table, AGAINST_PDE),
         work=follow,
         cost=cost,
-        needs=("limit",),
+        needs=("train", "limit"),
     )

@@ -8,6 +8,10 @@ held. It stops when max|change of (w, b)| / max|(w, b)| <= TOL in C0 (section 4.
 which states TOL and m_max = 10, but neither rho_0 nor c). A small change may as well mean a small
 step as a minimum.
 
+Where no step is good enough, the last and smallest is taken if it changes the controls by no more
+than TOL, so this rule ends the iteration; if it would change them by more, the line search has
+failed and nothing is taken.
+
 Reference: L. Armijo, Pacific J. Math. 16 (1966) 1-3.
 """
 
@@ -19,7 +23,7 @@ import numpy as np
 from solvers.arrays import FloatArray, integer
 from solvers.errors import SolverError
 from solvers.training.checks import fraction, positive
-from solvers.training.objective import Course, Objective
+from solvers.training.objective import Course, Objective, relative_change
 from solvers.training.result import StopReason
 
 
@@ -38,7 +42,7 @@ class Armijo:
 
     tolerance: float = 1e-4
     max_iterations: int = 5000
-    initial_step: float = 1.0
+    initial_step: float = 10.0
     armijo_constant: float = 1e-4
     max_backtracking: int = 10
     pinned: bool = True
@@ -57,12 +61,15 @@ class Armijo:
         cost, gradient = objective.gradient(start)
         course = Course(start, gradient, [cost])
         while course.iterations < self.max_iterations:
-            controls, cost = self._search(objective, course)
-            if controls is None:
-                failed = StopReason.LINE_SEARCH_FAILED
-                course.stop_reason = failed if math.isfinite(cost) else StopReason.NON_FINITE
+            controls, cost, enough = self._search(objective, course)
+            change = relative_change(course.controls, controls)
+            if not math.isfinite(cost):
+                course.stop_reason = StopReason.NON_FINITE
                 break
-            change = course.step(controls, cost)
+            if not enough and change > self.tolerance:
+                course.stop_reason = StopReason.LINE_SEARCH_FAILED
+                break
+            course.step(controls, cost, change)
             try:
                 _, course.gradient = objective.gradient(controls)
             except SolverError:
@@ -74,14 +81,15 @@ class Armijo:
                 break
         return course
 
-    def _search(self, objective: Objective, course: Course) -> tuple[FloatArray | None, float]:
-        """Return the controls after the first step that is good enough, or None, and their cost."""
+    def _search(self, objective: Objective, course: Course) -> tuple[FloatArray, float, bool]:
+        """Return the controls after the last step tried, their cost, and whether it is enough."""
         descent = self.armijo_constant * objective.grid.inner(course.gradient, course.gradient)
-        step, cost = self.initial_step, math.inf
-        for _ in range(self.max_backtracking + 1):
+        step = self.initial_step
+        for halvings in range(self.max_backtracking + 1):
             controls = course.controls - step * course.gradient
             cost = objective.cost(controls)
-            if cost <= course.costs[-1] - step * descent:
-                return controls, cost
+            enough = cost <= course.costs[-1] - step * descent
+            if enough or halvings == self.max_backtracking:
+                break
             step *= 0.5
-        return None, cost
+        return controls, cost, enough

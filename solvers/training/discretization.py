@@ -77,9 +77,7 @@ class Discretization(ABC):
         cost = self._forward_cached(u, poll) + self.grid.penalty(u, self.problem.gamma)[0]
         return _finite(cost, "the cost")
 
-    def packed_gradient(
-        self, u: FloatArray, poll: Poll | None = None
-    ) -> tuple[float, FloatArray]:
+    def packed_gradient(self, u: FloatArray, poll: Poll | None = None) -> tuple[float, FloatArray]:
         """Return J and its gradient, of controls in one matrix."""
         cost = self.packed_cost(u, poll)
         gradient = self._backward(u, poll) + self.grid.penalty(u, self.problem.gamma)[1]

@@ -14,15 +14,18 @@ Reference: R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, SIAM J. Sci. Comput. 16 (1995)
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import OptimizeResult, minimize
 
 from solvers.arrays import FloatArray, integer
 from solvers.errors import SolverError
 from solvers.training.checks import positive
-from solvers.training.objective import Course, Objective
+from solvers.training.objective import Course, Objective, relative_change
 from solvers.training.result import StopReason
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 LINE_SEARCH = 40  # most evaluations in one line search
 
@@ -51,6 +54,8 @@ class Lbfgs:
 
     def minimize(self, objective: Objective, start: FloatArray) -> Course:
         """Minimise from `start` on; see :class:`solvers.training.objective.Optimizer`."""
+        from scipy.optimize import minimize  # slow to import, and only training needs it
+
         run = _Run(self, objective, start)
         if run.done():
             return run.course
@@ -91,8 +96,8 @@ class _Run:
         """Return cost and derivative in the scaled variables.
 
         Where the flow cannot be computed: the cost at the last iterate and the negative of its
-        derivative. The cubic through these and the values there has its minimum half way, so SciPy's
-        line search (More and Thuente) halves the step.
+        derivative. The cubic through these and the values there has its minimum half way, so
+        SciPy's line search (More and Thuente) halves the step.
         """
         u = z.reshape(self.start.shape) / self.scale
         cost = self.objective.cost(u)
@@ -105,7 +110,7 @@ class _Run:
                 self.evaluable = False
         return self.course.costs[-1], -(self.scale * self.course.gradient).ravel()
 
-    def record(self, intermediate_result: OptimizeResult) -> None:
+    def record(self, intermediate_result: "OptimizeResult") -> None:
         """Record an iteration; stop when the rule is met.
 
         Raises:
@@ -115,7 +120,7 @@ class _Run:
         if not np.array_equal(controls, self.latest[0]):
             self.evaluate(intermediate_result.x)
         controls, cost, self.course.gradient = self.latest
-        self.course.step(controls, cost)
+        self.course.step(controls, cost, relative_change(self.course.controls, controls))
         if self.done():
             raise StopIteration
 

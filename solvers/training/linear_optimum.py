@@ -24,14 +24,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize, root
 
+from solvers.activations import IDENTITY
 from solvers.arrays import FloatArray
 from solvers.distributions import Affine, Distribution
 from solvers.errors import InputError
 from solvers.training.checks import not_negative, positive
+from solvers.training.nodes import Nodes
+from solvers.training.problem import TrainingProblem
 
 LARGEST_LOG = 50.0  # of the scale a in the search
+ROUNDING = 1e-12
 LARGEST_SHIFT = 10.0  # of |B| in the search, in units of the means
 
 
@@ -103,6 +106,10 @@ class _Cost:
         by_log += by_s * (math.sinh(z[0]) - 0.5 * z[1] * fall)
         return cost, np.array([by_log, 2.0 * miss * self.kappa + by_s * fall])
 
+    def gradient(self, z: FloatArray) -> FloatArray:
+        """Return the gradient."""
+        return self(z)[1]
+
 
 def excess(log_scale: float, shift: float) -> float:
     """Return cosh d - 1 without cancellation; `shift` is B/kappa."""
@@ -152,25 +159,51 @@ def linear_optimum(
     if not all(map(math.isfinite, (mean, target_mean, covariance))):
         raise InputError(f"means {mean}, {target_mean} and covariance {covariance} must be finite")
     kappa = math.sqrt(gamma_w / gamma_b)
-    cost = _Cost(
-        mean, variance, target_mean, target_variance, covariance, kappa, gamma_w / horizon
-    )
+    cost = _Cost(mean, variance, target_mean, target_variance, covariance, kappa, gamma_w / horizon)
     return _controls(cost, *_minimum(cost), horizon)
+
+
+def exact_optimum(problem: TrainingProblem) -> LinearOptimum | None:
+    """Return the exact optimum of a problem; None where it is not known.
+
+    It is known for sigma(x) = x, d = 1, positive gamma_w and gamma_b, and the losses "quadratic",
+    "paired" and "w2".
+    """
+    if problem.activation.code != IDENTITY or problem.dimension > 1:
+        return None
+    if problem.gamma_w == 0.0 or problem.gamma_b == 0.0:
+        return None
+    initial = problem.initial
+    nodes = initial if isinstance(initial, Nodes) else Nodes.gauss(initial)
+    moments = problem.loss.line_moments(nodes)
+    if moments is None:
+        return None
+    mean, variance = nodes.line_moments()
+    if isinstance(initial, Distribution):
+        mean, variance = initial.mean, initial.variance
+    target_mean, target_variance, covariance = moments
+    gammas = problem.gamma_w, problem.gamma_b, problem.horizon
+    return linear_optimum(
+        mean, variance, target_mean, target_variance, *gammas, covariance=covariance
+    )
 
 
 def _minimum(cost: _Cost) -> tuple[float, float]:
     """Return log a and B/kappa of the least J over several starts."""
+    from scipy.optimize import minimize, root  # slow to import, and only training needs it
+
     reach = abs(cost.target_mean / cost.kappa) + abs(cost.mean / cost.kappa) + 1.0
     bounds = [(-LARGEST_LOG, LARGEST_LOG), (-LARGEST_SHIFT * reach, LARGEST_SHIFT * reach)]
     options = {"ftol": 0.0, "gtol": 0.0}
-    found = [
-        minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-        for log_scale in (-6.0, -2.0, 0.0, 1.0)
-        for start in ((log_scale, -reach), (log_scale, 0.0), (log_scale, reach))
-    ]
+    starts = [np.array([x, y]) for x in (-6.0, -2.0, 0.0, 1.0) for y in (-reach, 0.0, reach)]
+    with np.errstate(all="ignore"):  # SciPy divides by zero where a start is the optimum
+        found = [
+            minimize(cost, z, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+            for z in starts
+        ]
     best = min(found, key=lambda z: cost(z)[0])
-    polished = root(lambda z: cost(z)[1], best, tol=1e-15).x
-    if cost(polished)[0] <= cost(best)[0]:
+    polished = root(cost.gradient, best, tol=1e-15).x
+    if cost(polished)[0] <= cost(best)[0] * (1.0 + ROUNDING):
         best = polished
     return float(best[0]), float(best[1])
 

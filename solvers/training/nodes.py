@@ -90,6 +90,12 @@ class Nodes:
         x = quantile(law, levels, tails)
         return cls(freeze(x[:, None]), freeze(weights / weights.sum()), levels, tails, law)
 
+    def line_moments(self) -> tuple[float, float]:
+        """Return mean and variance of nodes on the line."""
+        x = self.points[:, 0]
+        mean = float(self.weights @ x)
+        return mean, float(self.weights @ (x - mean) ** 2)
+
     @property
     def dimension(self) -> int:
         """The dimension d."""

@@ -72,19 +72,24 @@ class Course:
     changes: list[float] = field(default_factory=lambda: [math.nan])
     stop_reason: StopReason = StopReason.MAX_ITERATIONS
 
-    def step(self, controls: FloatArray, cost: float) -> float:
-        """Record an iteration and return the relative change of the controls in C0."""
-        moved = float(np.abs(controls - self.controls).max())
-        largest = float(np.abs(controls).max())
+    def step(self, controls: FloatArray, cost: float, change: float) -> None:
+        """Record an iteration."""
         self.controls = controls
         self.costs.append(cost)
-        self.changes.append(moved / largest if moved > 0.0 else 0.0)
-        return self.changes[-1]
+        self.changes.append(change)
 
     @property
     def iterations(self) -> int:
         """The number of iterations."""
         return len(self.costs) - 1
+
+
+def relative_change(before: FloatArray, after: FloatArray) -> float:
+    """Return max|after - before| / max|after|, the error (C0) of the published stopping rule."""
+    moved, largest = float(np.abs(after - before).max()), float(np.abs(after).max())
+    if moved == 0.0:
+        return 0.0
+    return moved / largest if largest > 0.0 else math.inf
 
 
 class Optimizer(Protocol):

@@ -18,27 +18,8 @@ Reference: W. W. Hager, Numer. Math. 87 (2000) 247-282.
 
 from solvers.activations import slopes, velocity
 from solvers.arrays import FloatArray
-from solvers.jit import inlined, kernel
-
-
-@inlined
-def _dot(u: FloatArray, v: FloatArray) -> float:
-    """Return the inner product, in eight interleaved sums that the processor adds side by side."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    whole = u.shape[0] // 8 * 8
-    for i in range(0, whole, 8):
-        s0 += u[i] * v[i]
-        s1 += u[i + 1] * v[i + 1]
-        s2 += u[i + 2] * v[i + 2]
-        s3 += u[i + 3] * v[i + 3]
-        s4 += u[i + 4] * v[i + 4]
-        s5 += u[i + 5] * v[i + 5]
-        s6 += u[i + 6] * v[i + 6]
-        s7 += u[i + 7] * v[i + 7]
-    rest = 0.0
-    for i in range(whole, u.shape[0]):
-        rest += u[i] * v[i]
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)) + rest
+from solvers.jit import kernel
+from solvers.training.sums import dot, total
 
 
 @kernel
@@ -146,10 +127,9 @@ def backward(
                 slopes(code, 1.0, 0.0, slope, slope)
                 for i in range(m):
                     q[c, i] = q[c, i] * slope[i]
-                    slope[i] = 1.0
-                db[j, s, c] += _dot(q[c], slope)
+                db[j, s, c] += total(q[c])
                 for k in range(d):
-                    dw[j, s, c, k] += _dot(q[c], y[k])
+                    dw[j, s, c, k] += dot(q[c], y[k])
             for k in range(d):
                 mu = work[s, k]
                 a = w[j, s, 0, k]

@@ -1,10 +1,10 @@
 """Kill runs with kill -9 and damage stores, at random and repeatably, and count what came of it.
 
-Each kill hits a fresh run of a study that takes some seconds; each damage hits one file of a copy of
-the finished store. Then `verify` must say what is the case, as told without our code (`oracle.py`),
-and `run` must compute what is missing, nothing else, and end with the store of an uninterrupted run:
-every variable, coordinate and attribute equal bit for bit, times and host apart. No process and no
-half-written file may be left.
+Each kill hits a fresh run of a study that takes some seconds; each damage hits one file of a copy
+of the finished store. Then `verify` must say what is the case, as told without our code
+(`oracle.py`), and `run` must compute what is missing, nothing else, and end with the store of an
+uninterrupted run: every variable, coordinate and attribute equal bit for bit, times and host apart.
+No process and no half-written file may be left.
 
     python tests/chaos/chaos.py --seed 0 --kills 24 --report docs/reliability.md
 """

@@ -78,9 +78,7 @@ class Place:
             )
         ]  # fmt: skip
         try:
-            while not file.exists():
-                time.sleep(0.05)
-            address = json.loads(file.read_text())["address"]
+            address = _address(file)
             started += [
                 self.start("distributed.cli.dask_worker", address, *loopback, "--nthreads", "1")
                 for _ in range(workers)
@@ -92,6 +90,16 @@ class Place:
             for process in started:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(20)
+
+
+def _address(file: Path) -> str:
+    """The address in a scheduler's file, once it is written whole."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads(file.read_text())["address"])
+        time.sleep(0.05)
+    raise TimeoutError("the scheduler did not start")
 
 
 def kill(process: psutil.Process) -> None:

@@ -19,7 +19,7 @@ written by the program that makes them:
 
     {command}
 
-(`make chaos`; the same seed kills and damages the same.) Measured on {cores} cores with
+(`make chaos`; a seed draws the same moments and places again.) Measured on {cores} cores with
 Python {python}; the uninterrupted run of {points} points takes {seconds:.0f} s there.
 
 ## What a crash can cost
@@ -31,8 +31,8 @@ The shards in flight: at most a few seconds of work for each worker, computed ag
   written last, and every file appears whole or not at all;
 * a right answer: a chunk carries a checksum and the metadata have a second copy, so that damage is
   noticed, reported by `verify` and mended by `run`, which computes what was lost and nothing else;
-* the same bits: the store of an interrupted and completed run equals that of an uninterrupted one in
-  every variable, coordinate and attribute, `wall_seconds` and the root's time and host apart;
+* the same bits: the store of an interrupted and completed run equals that of an uninterrupted one
+  in every variable, coordinate and attribute, `wall_seconds` and the root's time and host apart;
 * a process: workers and the Prefect server end when their driver does, whichever way it ends;
 * disk space: half-written files of a killed writer are removed by the next `run`.
 
@@ -48,9 +48,9 @@ is at work on it. Should the store grow under a driver all the same (its heartbe
 workers abandon their shards, and the run ends with exit status 1 and can be repeated.
 
 What is not promised: files are not forced to the disk, so a machine that loses power may lose what
-was written in its last seconds (`verify` finds it, `run` mends it); and a store of which both copies
-of the root metadata are damaged is lost. A deleted chunk of a status, with which a shard counts as
-not computed, shows as pending points and not as damage.
+was written in its last seconds (`verify` finds it, `run` mends it); and a store of which both
+copies of the root metadata are damaged is lost. A deleted chunk of a status, with which a shard
+counts as not computed, shows as pending points and not as damage.
 
 ## Killed with `kill -9`
 

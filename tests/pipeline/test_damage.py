@@ -123,7 +123,8 @@ def test_growth_is_refused_while_another_driver_works(tiny: dict[str, Any]) -> N
     assert run(tiny, "store.zarr").exit == 0  # an equal grid is welcome
     grown = copy.deepcopy(tiny)
     grown["axes"]["cells"] = [50, 100, 200]
-    with pytest.raises(StoreError, match=r"cells = .*200.* another run .*elsewhere \(pid 1, seen \d s ago\)"):
+    refusal = r"cells = .*200.* another run .*elsewhere \(pid 1, seen \d s ago\)"
+    with pytest.raises(StoreError, match=refusal):
         run(grown, "store.zarr")
     assert contents("store.zarr")
     sign.write_text(json.dumps(content | {"time": time.time() - 61}))

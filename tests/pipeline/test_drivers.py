@@ -50,7 +50,7 @@ def test_shards_are_abandoned_once_the_store_has_grown(tiny: dict[str, Any], das
         session.execute(session.plan(limit).tasks)
         tasks = session.plan(particles).tasks
         session.execute(tasks[:5])
-        # Another driver, whose check this one's heartbeat has escaped; in one process they share it.
+        # Another driver that has missed this one's heartbeat, which counts as its own here.
         assert run(grown(tiny), "one.zarr").exit == 0
         before = files("one.zarr")
         session.execute(tasks[5:])

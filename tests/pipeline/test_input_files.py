@@ -91,7 +91,7 @@ def test_file_that_fails_before_a_worker_reads_it(
 def test_file_that_fails_in_the_middle_of_a_run(
     sampled: dict[str, Any], harm: Callable[[], None]
 ) -> None:
-    """What a worker has read it keeps: the run ends as if nothing had happened, to the same bits."""
+    """What a worker has read it keeps: the run ends as if nothing had happened."""
     run(sampled, "fresh.zarr")
     with session_of(sampled, "one.zarr") as session:
         limit = session.study.steps[0]

@@ -46,6 +46,7 @@ def random_controls(rng: np.random.Generator, base: Controls | None, size: float
     return Controls(PiecewiseLinearControl(grid, w), PiecewiseLinearControl(grid, b))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(sorted(ACTIVATIONS)),

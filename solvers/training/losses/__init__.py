@@ -14,9 +14,9 @@ from solvers.training.losses.quadratic import Quadratic
 from solvers.training.losses.w2 import W2
 
 __all__ = [
+    "L2",
     "LOSSES",
     "W2",
-    "L2",
     "Energy",
     "Loss",
     "Paired",

@@ -51,12 +51,20 @@ class Loss(ABC):
     def target_measure(self) -> Measure | None:
         """Return the target for W1, where it is a law on the line."""
 
+    def line_moments(self, nodes: Nodes) -> tuple[float, float, float] | None:  # noqa: ARG002
+        """Return mean, variance and covariance with the nodes of the targets, on the line.
+
+        They determine the loss under an increasing affine flow; None if it is not quadratic then.
+        """
+        return None
+
 
 class LineLoss(Loss):
     """A loss whose target is a law on the line.
 
     Attributes:
         target: The target g.
+        measure: The target for W1.
     """
 
     def __init__(self, target: Distribution) -> None:
@@ -69,10 +77,11 @@ class LineLoss(Loss):
             raise InputError(f"loss {self.name!r} needs a target law on the line, not {target!r}")
         check_moments(target)
         self.target = target
+        self.measure = measure_of(target)
 
     def target_measure(self) -> Measure:
         """Return the target for W1."""
-        return measure_of(self.target)
+        return self.measure
 
     def _check_line(self, nodes: Nodes) -> None:
         if nodes.dimension != 1:

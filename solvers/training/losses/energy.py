@@ -3,7 +3,8 @@
     L(f_T) = 2 E|X - Y| - E|X - X'| - E|Y - Y'| = 2 int (F_T - G)^2 dx,   p(T, x) = 4 (G - F_T)
 
 Of sorted point masses, x_i over (u_{i-1}, u_i), the derivative is 4 omega_i (G(x_i) - v_i) with
-v_i = (u_{i-1} + u_i)/2; of Gauss nodes of a law v_i = u_i. With K(x) = int_{-inf}^x G ds the loss is
+v_i = (u_{i-1} + u_i)/2; of Gauss nodes of a law v_i = u_i. With K(x) = int_{-inf}^x G ds the loss
+is
 
     sum_i omega_i (4 K(x_i) + 2 (m_g - x_i) + 2 x_i (1 - 2 v_i)) - E|Y - Y'|.
 """

@@ -54,3 +54,9 @@ class Paired(Loss):
     def target_measure(self) -> Measure | None:
         """Return the law of the targets for W1, on the line."""
         return PointMasses(self.targets[:, 0]) if self.targets.shape[1] == 1 else None
+
+    def line_moments(self, nodes: Nodes) -> tuple[float, float, float]:
+        """Return those of the pairs."""
+        x, y, weights = nodes.points[:, 0], self.targets[:, 0], nodes.weights
+        mean = float(weights @ y)
+        return mean, float(weights @ (y - mean) ** 2), float(weights @ (x * (y - mean)))

@@ -23,12 +23,14 @@ class Quadratic(Loss):
     Attributes:
         mean: The mean m_g of the target, shape (d,).
         variance: The trace of its covariance.
-        target: The target, if it is known as a law on the line.
+        measure: The target for W1, if it is known as a law on the line.
     """
 
     name = "quadratic"
 
-    def __init__(self, mean: ArrayLike, variance: float = 0.0) -> None:
+    def __init__(
+        self, mean: ArrayLike, variance: float = 0.0, measure: Measure | None = None
+    ) -> None:
         """Validate.
 
         Raises:
@@ -36,11 +38,13 @@ class Quadratic(Loss):
         """
         self.mean = freeze(np.atleast_1d(np.array(mean, dtype=np.float64)))
         self.variance = float(variance)
-        self.target: Distribution | None = None
+        self.measure = measure
         if self.mean.ndim != 1 or not np.isfinite(self.mean).all():
             raise InputError(f"the mean of the target must be a finite vector, not {mean!r}")
         if not (np.isfinite(self.variance) and self.variance >= 0.0):
-            raise InputError(f"the variance of the target must not be negative, and finite: {variance}")
+            raise InputError(
+                f"variance = {variance} of the target must not be negative, and finite"
+            )
 
     @classmethod
     def to(cls, target: Distribution | VectorDistribution) -> "Quadratic":
@@ -54,9 +58,7 @@ class Quadratic(Loss):
         if not isinstance(target, Distribution):
             raise InputError(f"loss 'quadratic' needs a target law, not {target!r}")
         check_moments(target)
-        loss = cls(target.mean, target.variance)
-        loss.target = target
-        return loss
+        return cls(target.mean, target.variance, measure_of(target))
 
     def on_nodes(self, nodes: Nodes) -> TerminalCost:
         """Return sum_i omega_i |x_i - m_g|^2 + tr Cov g and its derivative."""
@@ -85,4 +87,8 @@ class Quadratic(Loss):
 
     def target_measure(self) -> Measure | None:
         """Return the target for W1, if it is a law on the line."""
-        return None if self.target is None else measure_of(self.target)
+        return self.measure
+
+    def line_moments(self, nodes: Nodes) -> tuple[float, float, float]:  # noqa: ARG002
+        """Return those of the target, which is independent of the nodes."""
+        return float(self.mean[0]), self.variance, 0.0

@@ -2,9 +2,9 @@
 
     L(f_T) = W2^2(f_T, g) = int_0^1 (Q_T(u) - Q_g(u))^2 du,   p(T, x) = 2 (x - Q_g(F_T(x)))
 
-Of sorted point masses, x_i over (u_{i-1}, u_i), the derivative is 2 omega_i (x_i - y_i) with y_i the
-mean of Q_g over that interval. Of Gauss nodes of a law, which an increasing flow keeps in order,
-y_i = Q_g(u_i).
+Of sorted point masses, x_i over (u_{i-1}, u_i), the derivative is 2 omega_i (x_i - y_i) with y_i
+the mean of Q_g over that interval. Of Gauss nodes of a law, which an increasing flow keeps in
+order, y_i = Q_g(u_i).
 """
 
 import numpy as np
@@ -42,11 +42,7 @@ class W2(LineLoss):
         mean, variance = self.target.mean, self.target.variance
 
         def terminal(x: FloatArray) -> tuple[float, FloatArray]:
-            order = np.argsort(x[0], kind="stable")
-            levels = np.minimum(np.cumsum(weights[order]), 1.0)
-            levels[-1] = 1.0
-            moment = np.empty(order.size)  # int of Q_g - m_g over the interval of each node
-            moment[order] = np.diff(integral.quantile_integral(levels), prepend=0.0)
+            moment = _moments(integral, weights, x[0])
             offset = x[0] - mean
             pull = weights * offset - 2.0 * moment
             gradient = 2.0 * (weights * offset - moment)
@@ -71,3 +67,23 @@ class W2(LineLoss):
 
     def _quantile(self, levels: FloatArray) -> FloatArray:
         return self.target.quantile(np.clip(levels, CLAMP, 1.0 - CLAMP))
+
+    def line_moments(self, nodes: Nodes) -> tuple[float, float, float]:
+        """Return those of the target coupled with the nodes in increasing order."""
+        x = nodes.points[:, 0]
+        if nodes.levels is None or nodes.tails is None:
+            covariance = float(x @ _moments(CdfIntegral(self.target), nodes.weights, x))
+        else:
+            y = quantile(self.target, nodes.levels, nodes.tails)
+            covariance = float(nodes.weights @ (x * (y - self.target.mean)))
+        return self.target.mean, self.target.variance, covariance
+
+
+def _moments(integral: CdfIntegral, weights: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the integrals of Q_g - m_g over the intervals of point masses at `x`."""
+    order = np.argsort(x, kind="stable")
+    levels = np.minimum(np.cumsum(weights[order]), 1.0)
+    levels[-1] = 1.0
+    moments = np.empty(order.size)
+    moments[order] = np.diff(integral.quantile_integral(levels), prepend=0.0)
+    return moments

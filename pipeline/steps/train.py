@@ -1,0 +1,141 @@
+"""The step train: controls that take f_0 to a target at least cost.
+
+    minimise  L(f_T, g) + ½ ∫ γ_w |w|² + γ_b |b|² dt   over w, b        (equations (16) to (18))
+
+solved once per activation and γ; trained on samples (microscopic) it is compared with the
+mean-field optimum.
+"""
+
+import numpy as np
+
+from pipeline.case import Case
+from pipeline.status import Status
+from pipeline.steps.base import (
+    TO_TARGET_AT_THE_END,
+    WALL_SECONDS,
+    Outputs,
+    Poll,
+    Step,
+    Table,
+    Traits,
+    Upstream,
+    Variable,
+    training_keys,
+)
+from pipeline.training import Trained, mean_field_of, optimum_of, solve
+from solvers.training import StopReason
+
+
+def evaluate(trained: Trained, case: Case, _upstream: Upstream, _poll: Poll) -> Outputs:
+    """The controls, their cost, how they were found, and the final law."""
+    result, line = trained.result, trained.discretization.grid.dimension == 1
+    outputs = {
+        "w": result.w,
+        "b": result.b,
+        "cost": result.cost,
+        "cost_history": _padded(result.cost_history, case.training.max_iterations + 1),
+        "change_history": _padded(result.change_history, case.training.max_iterations + 1),
+        "iterations": result.iterations,
+        "evaluations": result.evaluations,
+        "stop_reason": int(result.stop_reason),
+        "gradient_norm": result.gradient_norm,
+        "optima": trained.distinct,
+        "mean": trained.final.mean[0] if line else trained.final.mean,
+        "variance": trained.final.variance[0] if line else trained.final.variance,
+        "w1_to_target": trained.final.w1_to_target,
+        "cost_exact": np.nan,
+        "control_error": np.full(2, np.nan),
+        "status": Status.DONE if result.stop_reason == StopReason.CONVERGED else NOT_CONVERGED,
+    }
+    if (optimum := optimum_of(trained)) is not None:
+        outputs["cost_exact"] = optimum.cost
+        exact = optimum.w(result.time), optimum.b(result.time)
+        outputs["control_error"] = control_distance(trained, *exact)
+    return outputs
+
+
+def evaluate_microscopic(trained: Trained, case: Case, upstream: Upstream, poll: Poll) -> Outputs:
+    """The same, and the distance to the mean-field optimum."""
+    limit = mean_field_of(case, poll)
+    return {
+        **evaluate(trained, case, upstream, poll),
+        "control_distance": control_distance(trained, limit.result.w, limit.result.b),
+        "cost_gap": trained.result.cost - limit.result.cost,
+    }
+
+
+NOT_CONVERGED = Status.NOT_CONVERGED
+
+
+def control_distance(trained: Trained, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """‖(w, b) − (w̄, b̄)‖ of piecewise linear controls in C⁰ (largest entry) and in L²."""
+    grid, result = trained.discretization.grid, trained.result
+    difference = grid.pack(result.w, result.b) - grid.pack(w, b)
+    return np.array([np.abs(difference).max(), grid.l2_norm(difference)])
+
+
+def _padded(history: np.ndarray, length: int) -> np.ndarray:
+    return np.append(history, np.full(length - history.size, np.nan))
+
+
+def cost(case: Case) -> float:
+    """Nominal seconds: some 200 sweeps forward and back over cells or nodes."""
+    settings = case.training
+    size = settings.cells if settings.discretization == "eulerian" else settings.particles or 150
+    sweeps = 200 * settings.starts
+    return float(0.05 + 3e-8 * sweeps * settings.intervals * settings.steps_per_interval * size)
+
+
+def variables(traits: Traits) -> tuple[Variable, ...]:
+    """What the step holds, on the line or in R^d, for one grid of the controls or several."""
+    line = traits.dimension == 1
+    component = () if line else ("component",)
+    matrix = () if line else ("component", "other_component")
+    grid = "intervals" if "intervals" in traits.axes else ""
+    length = "max_iterations" if "max_iterations" in traits.axes else ""
+    found = (
+        Variable("w", "control w at its nodes", ("time", *matrix), per=grid),
+        Variable("b", "control b at its nodes", ("time", *component), per=grid),
+        Variable("cost", "cost J(w, b)", ()),
+        Variable(
+            "cost_history", "cost after each iteration", ("iteration",), per=length, padded=True
+        ),
+        Variable(
+            "change_history",
+            "largest change of the controls over the largest control, at each iteration",
+            ("iteration",),
+            per=length,
+            padded=True,
+        ),
+        Variable("iterations", "number of iterations", ()),
+        Variable("evaluations", "number of evaluations of the cost", ()),
+        Variable("stop_reason", "why it stopped", (), flags=tuple(r.meaning for r in StopReason)),
+        Variable("gradient_norm", "L2 norm of the gradient at the end", (), padded=True),
+        Variable("optima", "number of distinct optima that the starts led to", ()),
+        Variable("mean", "mean of the final law", component),
+        Variable("variance", "variance of the final law", component),
+        TO_TARGET_AT_THE_END,
+        Variable("cost_exact", "exact minimum of J, where it is known", (), padded=True),
+        Variable(
+            "control_error", "distance of (w, b) to the exact optimum", ("norm",), padded=True
+        ),
+        WALL_SECONDS,
+    )
+    if not traits.microscopic:
+        return found
+    return (
+        *found,
+        Variable("control_distance", "distance of (w, b) to the mean-field optimum", ("norm",)),
+        Variable("cost_gap", "cost less that of the mean-field optimum", ()),
+    )
+
+
+def train(traits: Traits) -> Step:
+    """The step, for a study on the line or in R^d."""
+    table = Table(
+        status="status",
+        steps=("train",),
+        variables=variables(traits),
+        evaluate=evaluate_microscopic if traits.microscopic else evaluate,
+    )
+    return Step(name="train", keys=training_keys(traits), tables=(table,), work=solve, cost=cost)
