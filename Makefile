@@ -9,7 +9,7 @@ UV     := UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint format bench lock clean
+.PHONY: help setup run test lint format bench chaos lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ bench: setup ## measure speed, against peers
 	  test -e "$$program" || { echo "benchmarks/ holds no program"; exit 1; }; \
 	  echo "== $$program"; $(BIN)/python "$$program" || exit 1; \
 	done
+
+chaos: setup ## kill runs, damage stores, and write docs/reliability.md (half an hour)
+	$(BIN)/python tests/chaos/chaos.py --seed 0 --kills 24 --report docs/reliability.md
 
 lock: setup ## resolve anew and rewrite requirements.lock
 	$(UV) lock --quiet --upgrade

@@ -11,7 +11,7 @@ import numpy as np
 import pydantic
 
 from pipeline.settings import Training
-from solvers.activations import Activation
+from solvers.activations import Activation, activation
 from solvers.control_files import read_controls
 from solvers.controls import Controls
 from solvers.distributions import (
@@ -28,6 +28,8 @@ from solvers.distributions import (
     read_column,
     read_columns,
 )
+from solvers.errors import DistributionError
+from solvers.transported import Transported
 from solvers.vector_controls import VectorControls, controls_from
 from solvers.wasserstein import PointMasses
 
@@ -142,6 +144,12 @@ def load_distribution(spec: Any, folder: Path) -> Distribution:
         return Mixture(table["weights"], components)
     if kind == "affine":
         return Affine(load_distribution(table["of"], folder), table["scale"], table["shift"])
+    if kind == "transported":
+        controls = load_controls(table["controls"], folder, table["time"])
+        if not isinstance(controls, Controls):
+            raise DistributionError("transported: the controls must be those of the line")
+        law = load_distribution(table["of"], folder)
+        return Transported(law, activation(table["activation"]), controls, table["time"])
     laws: dict[str, Callable[..., Distribution]] = {
         "uniform": Uniform,
         "normal": Normal,

@@ -82,15 +82,15 @@ def folder_of(store: Path, study: Study) -> Path:
     return store.with_name(f"{store.name}.run")
 
 
-def store_path(text: str | Path) -> Path:
-    """The path of a store that exists, as given on the command line.
+def store_path(text: str | Path, option: str = "") -> Path:
+    """The path of a store, as given on the command line after an option or as an argument.
 
     Raises:
         StudyError: for a URL of another kind than file://.
     """
     scheme, separator, rest = str(text).partition("://")
     if separator and scheme != "file":
-        raise StudyError(f"{text}: not a local store; allowed: a path or file://…")
+        raise StudyError(f"{option}{text}: not a local store; allowed: a path or file://…")
     return Path(rest if separator else scheme)
 
 
@@ -100,7 +100,7 @@ def new_store_path(text: str | Path) -> Path:
     Raises:
         StudyError: for one that is not local, or a relative path out of this folder.
     """
-    path = store_path(text)
+    path = store_path(text, "--store ")
     if not path.is_absolute() and os.path.normpath(path).startswith(".."):
         raise StudyError(
             f"--store {text}: leads out of the current folder; allowed: a path below it, or an "

@@ -172,6 +172,20 @@ class Affine(Settings):
         return self
 
 
+class Transported(Settings):
+    """The law to which given controls take another one in a time, by the mean-field equation."""
+
+    kind: Literal["transported"]
+    of: "Law" = Field(description="a distribution on the line: { kind = ..., ... }")
+    activation: Annotated[str, PlainValidator(_activation)] = Field(
+        description=", ".join(ACTIVATIONS)
+    )
+    controls: "Controls" = Field(description="{ w = ..., b = ... } or { file = 'controls.npz' }")
+    time: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="a number, 0 or more"
+    )
+
+
 class Product(Settings):
     """Independent components: a law in R^d."""
 
@@ -206,20 +220,18 @@ def _on_the_line(value: Any) -> Any:
 
 
 Law = Annotated[
-    Union[Uniform, Normal, Beta, Samples, "Mixture", "Affine"],
+    Union[Uniform, Normal, Beta, Samples, "Mixture", "Affine", "Transported"],
     Field(discriminator="kind"),
     AfterValidator(_on_the_line),
 ]
 InitialLaw = Annotated[
-    Uniform | Normal | Beta | Samples | Mixture | Affine | Product, Field(discriminator="kind")
-]
-TargetLaw = Annotated[
-    Uniform | Normal | Beta | Samples | Mixture | Affine | Product | Atoms,
+    Uniform | Normal | Beta | Samples | Mixture | Affine | Transported | Product,
     Field(discriminator="kind"),
 ]
-Mixture.model_rebuild()
-Affine.model_rebuild()
-Product.model_rebuild()
+TargetLaw = Annotated[
+    Uniform | Normal | Beta | Samples | Mixture | Affine | Transported | Product | Atoms,
+    Field(discriminator="kind"),
+]
 
 DISTRIBUTIONS: dict[str, type[Settings]] = {
     "uniform": Uniform,
@@ -227,6 +239,7 @@ DISTRIBUTIONS: dict[str, type[Settings]] = {
     "beta": Beta,
     "mixture": Mixture,
     "affine": Affine,
+    "transported": Transported,
     "samples": Samples,
     "product": Product,
     "atoms": Atoms,
@@ -270,6 +283,10 @@ Controls = Annotated[
     Annotated[ControlExpressions, Tag("expressions")] | Annotated[ControlFile, Tag("file")],
     Discriminator(_control_kind),
 ]
+
+
+for _model in (Mixture, Affine, Transported, Product):
+    _model.model_rebuild()
 
 
 class Header(Settings):

@@ -470,6 +470,12 @@ class Study:
                 f"{self.where}: missing key 'problem.target', which the step train needs; "
                 "allowed: a distribution: { kind = ..., ... }"
             )
+        perturbed = "perturbed" in given
+        if perturbed != ("dependence" in self.header.steps):
+            missing = "given, but only the step dependence uses it"
+            if not perturbed:
+                missing = "missing; the step dependence compares with these controls"
+            raise StudyError(f"{self.where}: problem.perturbed: {missing}")
         gammas = given.keys() & {"gamma", "gamma_w", "gamma_b"}
         if trains and gammas not in ({"gamma"}, {"gamma_w", "gamma_b"}):
             raise StudyError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pipeline.steps.base import Step, Traits
+from pipeline.steps.dependence import dependence
 from pipeline.steps.limit import limit
 from pipeline.steps.particles import particles
 from pipeline.steps.train import train
@@ -11,5 +12,6 @@ STEPS: dict[str, Callable[[Traits], Step]] = {
     "train": train,
     "limit": limit,
     "particles": particles,
+    "dependence": dependence,
 }
 """What makes each step out of a study's traits."""

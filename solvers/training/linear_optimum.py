@@ -194,13 +194,15 @@ def _minimum(cost: _Cost) -> tuple[float, float]:
 
     reach = abs(cost.target_mean / cost.kappa) + abs(cost.mean / cost.kappa) + 1.0
     bounds = [(-LARGEST_LOG, LARGEST_LOG), (-LARGEST_SHIFT * reach, LARGEST_SHIFT * reach)]
-    options = {"ftol": 0.0, "gtol": 0.0}
     starts = [np.array([x, y]) for x in (-6.0, -2.0, 0.0, 1.0) for y in (-reach, 0.0, reach)]
     with np.errstate(all="ignore"):  # SciPy divides by zero where a start is the optimum
         found = [
-            minimize(cost, z, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+            minimize(
+                cost, z, jac=True, method="L-BFGS-B", bounds=bounds,
+                options={"ftol": 0.0, "gtol": 0.0},
+            ).x
             for z in starts
-        ]
+        ]  # fmt: skip
     best = min(found, key=lambda z: cost(z)[0])
     polished = root(cost.gradient, best, tol=1e-15).x
     if cost(polished)[0] <= cost(best)[0] * (1.0 + ROUNDING):

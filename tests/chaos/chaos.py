@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--damages", type=int, default=len(KINDS) * len(HARMS))
-    parser.add_argument("--seeds", type=int, default=24, help="of the study: how long it runs")
+    parser.add_argument("--seeds", type=int, default=12, help="of the study: how long it runs")
     parser.add_argument("--report", type=Path, help="where to write the table")
     options = parser.parse_args(arguments)
     done = []

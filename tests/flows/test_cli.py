@@ -157,6 +157,8 @@ def assert_refused(result: subprocess.CompletedProcess[str], *said: str) -> None
         (["status", "nowhere.zarr"], "nowhere.zarr"),
         (["analyse", "folder"], "folder"),
         (["point", "folder", "limit", "cells=3"], "folder"),
+        (["status", "ftp://host/x"], "meanfield: ftp://host/x: not a local store"),
+        (["run", "study.toml", "--store", "ftp://host/x"], "--store ftp://host/x"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_written(
@@ -166,6 +168,29 @@ def test_bad_input_is_one_line_and_nothing_written(
     (tmp_path / "folder" / "mine.txt").write_text("mine")
     before = listing(tmp_path)
     assert_refused(meanfield(*arguments, cwd=tmp_path), said)
+    assert listing(tmp_path) == before
+
+
+def test_stores_of_one_study_do_not_share_a_folder(tmp_path: Path, study: Path) -> None:
+    for store in ("one.zarr", "two"):
+        result = meanfield("run", "study.toml", "--direct", "--store", store, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        record = json.loads((tmp_path / f"{store}.run" / "run.json").read_text())
+        assert record["store"] == store
+        assert f"{store}.run" in result.stdout
+    assert meanfield("retry", "one.zarr", "--direct", cwd=tmp_path).returncode == 0
+    assert study.read_text() == STUDY
+    record = json.loads((tmp_path / "two.run" / "run.json").read_text())
+    assert record["store"] == "two"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"study.toml", "one.zarr", "one.zarr.run", "two", "two.run"}
+
+
+def test_place_of_the_prefect_server_that_is_a_file(tmp_path: Path, study: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/.prefect").write_text("mine")
+    before = listing(tmp_path)
+    assert_refused(meanfield("run", "study.toml", cwd=tmp_path), "runs/.prefect", "--direct")
     assert listing(tmp_path) == before
 
 

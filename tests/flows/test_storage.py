@@ -56,8 +56,8 @@ class Disk:
         (place.folder / "backing").mkdir()
         time.sleep(0.3)
 
-    def mount(self, *arguments: str) -> None:
-        """Run mount or umount, again while files are open for writing."""
+    def do(self, *arguments: str) -> None:
+        """Run a command that sees the mounts, again while files are open for writing."""
         for _ in range(200):
             done = subprocess.run(
                 [*self.place.prefix, *arguments], capture_output=True, check=False, text=True
@@ -84,11 +84,11 @@ def disk(place: Any) -> Iterator[Disk]:
 
 @needs_mounts
 def test_read_only_store_is_read_and_not_written(disk: Disk) -> None:
-    disk.mount("mount", "-t", "tmpfs", "tmpfs", "disk")
+    disk.do("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", "disk")
     place = disk.place
     code, _, err = place.run("run", "small.toml", "--direct", "--store", STORE)
     assert code == 0, err
-    disk.mount("mount", "-o", "remount,ro", "disk")
+    disk.do("mount", "-o", "remount,ro", "disk")
     point = ("particles", "activation=tanh", "particles=100", "seed=1")
     for reading in (
         ("status", STORE),
@@ -114,27 +114,27 @@ def test_read_only_store_is_read_and_not_written(disk: Disk) -> None:
 
 
 def read_only(disk: Disk) -> None:
-    disk.mount("mount", "-o", "remount,ro", "disk")
+    disk.do("mount", "-o", "remount,ro", "disk")
 
 
 def writable_again(disk: Disk) -> None:
-    disk.mount("mount", "-o", "remount,rw", "disk")
+    disk.do("mount", "-o", "remount,rw", "disk")
 
 
 def full(disk: Disk) -> None:
-    disk.mount("mount", "-o", "remount,size=4k", "disk")
+    disk.do("sh", "-c", "cat /dev/zero > disk/filler || true")
 
 
 def roomy_again(disk: Disk) -> None:
-    disk.mount("mount", "-o", "remount,size=100m", "disk")
+    disk.do("rm", "disk/filler")
 
 
 def lost(disk: Disk) -> None:
-    disk.mount("umount", "--lazy", "disk")
+    disk.do("umount", "--lazy", "disk")
 
 
 def back(disk: Disk) -> None:
-    disk.mount("mount", "--bind", "backing", "disk")
+    disk.do("mount", "--bind", "backing", "disk")
 
 
 @needs_mounts
@@ -154,7 +154,7 @@ def test_storage_that_fails_midway_ends_the_run_and_it_is_completed(
     if harm is lost:
         back(disk)
     else:
-        disk.mount("mount", "-t", "tmpfs", "tmpfs", "disk")
+        disk.do("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", "disk")
     command = ("run", "study.toml", "--direct", "--store", STORE, "--json")
     driver = place.start(*command)
     wait_for_chunks(disk, 5)

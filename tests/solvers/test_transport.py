@@ -7,8 +7,9 @@ from solvers.controls import Controls
 from solvers.cweno3 import cweno3
 from solvers.distributions import Beta, Distribution, Normal, Samples, Uniform
 from solvers.errors import CflError, InputError, MassLostError, NonFiniteError, PointTimeoutError
+from solvers.substeps import max_speed
 from solvers.time_grid import time_grid
-from solvers.transport import automatic_domain, max_speed, solve_transport
+from solvers.transport import automatic_domain, solve_transport
 from solvers.wasserstein import PiecewiseLinearCdf, w1
 
 TIMES, LAST = time_grid(1.0, 1e-2, snapshots=[1.0])

@@ -12,8 +12,9 @@ import numpy as np
 from solvers.arrays import FloatArray
 from solvers.training.losses.base import LineLoss, TerminalCost, face_cdf
 from solvers.training.nodes import Nodes, quantile
-from solvers.training.quadrature import ABSCISSAE, FACTORS, CdfIntegral
+from solvers.training.quadrature import CdfIntegral
 
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(3)  # in each cell
 CLAMP = 1e-12  # levels nearer to 0 or 1 are taken as this near: Q_g may be infinite there
 
 
@@ -51,17 +52,16 @@ class W2(LineLoss):
         return terminal
 
     def on_grid(self, edges: FloatArray) -> TerminalCost:
-        """Return the loss of the piecewise constant density, and p(T, .) at the cell centres."""
+        """Return the loss of the piecewise constant density, and the cell averages of p(T, .)."""
         dx = float(edges[1] - edges[0])
         centres = 0.5 * (edges[:-1] + edges[1:])
-        x = centres[:, None] + 0.5 * dx * ABSCISSAE
+        x = centres[:, None] + 0.5 * dx * NODES
 
         def terminal(density: FloatArray) -> tuple[float, FloatArray]:
             levels = face_cdf(density, dx)[:-1]
-            inner = levels[:, None] + 0.5 * dx * density[:, None] * (1.0 + ABSCISSAE)
-            mass = 0.5 * dx * density[:, None] * FACTORS
-            cost = float(np.sum(mass * (x - self._quantile(inner)) ** 2))
-            return cost, 2.0 * (centres - self._quantile(levels + 0.5 * dx * density))
+            inner = levels[:, None] + 0.5 * dx * density[:, None] * (1.0 + NODES)
+            miss = x - self._quantile(inner)
+            return 0.5 * dx * float(density @ (miss**2 @ WEIGHTS)), miss @ WEIGHTS
 
         return terminal
 
