@@ -12,17 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from pipeline.analysis_tables import FLOOR, RATES, AnalysisTable
+from pipeline.analysis_tables import CONTROL_RATES, FLOOR, ORDERS, RATES, AnalysisTable
 from pipeline.axes import Axis
 from pipeline.layout import analysis_axes, analysis_tables
 from pipeline.orders import analyse_orders
 from pipeline.reference import dobrushin_of, reference_of
+from pipeline.status import UpstreamError
 from pipeline.store import Store
+from pipeline.upstream import Results
 from solvers.empirical import asymptotic_prefactor
 from solvers.errors import MeanfieldError
 
 RESAMPLES = 2000
 LEVEL = 0.95
+SIZES = ("particles", "training_particles")
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,17 @@ def analyse(store: Store) -> None:
         _analyse_rates(store)
     if FLOOR in tables:
         _analyse_floor(store)
-    if "limit" in store.study.header.steps:
+    if ORDERS in tables:
         analyse_orders(store)
+    if CONTROL_RATES in tables:
+        _analyse_control_rates(store)
 
 
 def _analyse_rates(store: Store) -> None:
     distances = read_axis_last(store, "w1", RATES)
     growth = distances / read_axis_last(store, "w1_initial", RATES)
     axes = [store.axes[a.name] for a in analysis_axes(store.study, RATES)]
-    particles = _particle_numbers(store)
+    particles, results = _particle_numbers(store), Results(store)
     names = [variable.name for variable in RATES.variables]
     found = {name: np.full(store.array(f"analysis/{name}").shape, math.nan) for name in names}
     for index in store.points(axes):
@@ -139,10 +144,29 @@ def _analyse_rates(store: Store) -> None:
             for name, value in vars(fit).items():
                 found[name][(*index, snapshot)] = value
         found["dobrushin_measured"][index] = _largest(growth[index])
-        for name, values in _expected(store, axes, index).items():
+        for name, values in _expected(store, results, axes, index).items():
             found[name][index] = values
     for name, values in found.items():
         store.array(f"analysis/{name}")[...] = values
+
+
+def _analyse_control_rates(store: Store) -> None:
+    """Rates at which controls and cost of M samples approach those of the mean field."""
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, CONTROL_RATES)]
+    particles = _particle_numbers(store, "training_particles")
+    for source, name in (("control_distance", "control_rate"), ("cost_gap", "cost_gap_rate")):
+        values = np.abs(read_axis_last(store, source, CONTROL_RATES, "train"))
+        ends = ("", "_low", "_high")
+        shape = (*values.shape[:-3], values.shape[-1])
+        found = {end: np.full(shape, math.nan) for end in ends}
+        for index in store.points(axes):
+            for last in range(shape[-1]):
+                fit = fit_rate(particles, values[index][..., last])
+                for end, number in zip(ends, (fit.rate, fit.rate_low, fit.rate_high), strict=True):
+                    found[end][(*index, last)] = number
+        for end, numbers in found.items():
+            array = store.array(f"analysis/{name}{end}")
+            array[...] = numbers.reshape(array.shape)
 
 
 def _largest(growth: np.ndarray) -> np.ndarray:
@@ -165,17 +189,19 @@ def _analyse_floor(store: Store) -> None:
     store.array("analysis/floor")[...] = found
 
 
-def _expected(store: Store, axes: Sequence[Axis], index: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _expected(
+    store: Store, results: Results, axes: Sequence[Axis], index: tuple[int, ...]
+) -> dict[str, np.ndarray]:
     """What theory gives at each snapshot; NaN where it gives nothing or cannot be computed.
 
     For i.i.d. samples, which stay i.i.d. under the flow, the prefactor is √(2/π)∫√(F(1−F)).
     """
-    case = store.study.case(store.values_at(axes, index) or {})
     count = len(store.study.snapshots)
     unknown = np.full(count, math.nan)
     try:
+        case = results.case("particles", store.values_at(axes, index) or {})
         reference, factor = reference_of(case), dobrushin_of(case)
-    except MeanfieldError:  # a failure of the points too, which say so
+    except (MeanfieldError, UpstreamError):  # a failure of the points too, which say so
         return {"prefactor_expected": unknown, "dobrushin_factor": unknown}
     if not case.sampling.startswith("iid"):
         return {"prefactor_expected": unknown, "dobrushin_factor": factor}
@@ -183,22 +209,24 @@ def _expected(store: Store, axes: Sequence[Axis], index: tuple[int, ...]) -> dic
     return {"prefactor_expected": np.array(prefactor), "dobrushin_factor": factor}
 
 
-def read_axis_last(store: Store, name: str, table: AnalysisTable) -> np.ndarray:
-    """A variable of /particles over the study's M and seeds, those axes before the snapshot.
+def read_axis_last(
+    store: Store, name: str, table: AnalysisTable, step: str = "particles"
+) -> np.ndarray:
+    """A variable of a step over the study's M and seeds, those axes before its own dimension.
 
     Returns:
-        an array over the stored analysis axes, then M (ascending), seed, snapshot; the snapshot
-        has length 1 for a variable that has none.
+        an array over the stored analysis axes, then M (ascending), seed, and the variable's own
+        dimension (its snapshots), of length 1 if it has none.
     """
     owner, variable = next(
-        (table, variable)
-        for table in store.study.step("particles").tables
-        for variable in table.variables
+        (owner, variable)
+        for owner in store.study.step(step).tables
+        for variable in owner.variables
         if variable.name == name
     )
     axes = store.table_axes(owner)
     kept = [a.name for a in analysis_axes(store.study, table)]
-    found = np.asarray(store.array(f"particles/{name}")[...])
+    found = np.asarray(store.array(f"{step}/{name}")[...])
     if not variable.dims:
         found = found[..., None]
     for number, axis in enumerate(axes):
@@ -212,21 +240,26 @@ def read_axis_last(store: Store, name: str, table: AnalysisTable) -> np.ndarray:
 
 def _rank(axis: Axis) -> int:
     """Sorts the axis of M before that of the seeds, and leaves the others where they are."""
-    return int("seed" in axis.keys and "particles" not in axis.keys)
+    return int("seed" in axis.keys and not _size_key(axis))
 
 
-def _particle_numbers(store: Store) -> np.ndarray:
-    axis = next(a for a in store.axes.values() if "particles" in a.keys)
-    labels = np.array(axis.labels("particles"))
+def _size_key(axis: Axis) -> str | None:
+    """The key of an axis that is a number of particles, if it has one."""
+    return next((key for key in SIZES if key in axis.keys), None)
+
+
+def _particle_numbers(store: Store, key: str = "particles") -> np.ndarray:
+    axis = next(a for a in store.axes.values() if key in a.keys)
+    labels = np.array(axis.labels(key))
     return labels[_ascending(store, axis)]
 
 
 def _ascending(store: Store, axis: Axis) -> list[int]:
     """The study's positions on an axis, by ascending M where it has M."""
     positions = store.positions(axis.name)
-    if "particles" not in axis.keys:
+    if (key := _size_key(axis)) is None:
         return positions
-    labels = axis.labels("particles")
+    labels = axis.labels(key)
     return sorted(positions, key=lambda position: labels[position])
 
 

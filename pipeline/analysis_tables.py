@@ -12,12 +12,23 @@ class AnalysisTable:
     Attributes:
         steps: the steps whose axes it has, all of which the study must have.
         without: keys whose axes it lacks, because the analysis goes along them.
-        variables: what it holds, at each snapshot.
+        variables: what it holds.
+        along: a key that must be an axis for the table to be there.
     """
 
     steps: tuple[str, ...]
     without: frozenset[str]
     variables: tuple[Variable, ...]
+    along: str = ""
+
+
+def _interval(name: str, meaning: str, dims: tuple[str, ...]) -> tuple[Variable, ...]:
+    """A fitted number with the ends of its 95 % confidence interval."""
+    return (
+        Variable(name, f"exponent {meaning}", dims),
+        Variable(f"{name}_low", f"lower end of the 95 % confidence interval of {name}", dims),
+        Variable(f"{name}_high", f"upper end of the 95 % confidence interval of {name}", dims),
+    )
 
 
 RATES = AnalysisTable(
@@ -58,4 +69,13 @@ LOCAL_ORDERS = AnalysisTable(
         Variable("w1_order_local", "order of w1_error between these cells and the next coarser"),
     ),
 )
-ANALYSIS = (RATES, FLOOR, ORDERS, LOCAL_ORDERS)
+CONTROL_RATES = AnalysisTable(
+    ("train",),
+    frozenset({"training_particles", "seed"}),
+    (
+        *_interval("control_rate", "r of the fit control_distance = C M^r", ("norm",)),
+        *_interval("cost_gap_rate", "r of the fit |cost_gap| = C M^r", ()),
+    ),
+    along="training_particles",
+)
+ANALYSIS = (RATES, FLOOR, ORDERS, LOCAL_ORDERS, CONTROL_RATES)

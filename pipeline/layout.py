@@ -228,15 +228,22 @@ def _analysis_arrays(study: Study, stored: dict[str, Axis]) -> Iterator[ArraySpe
         yield from _coordinates("analysis", axes)
         yield from _inner_coordinates(study, "analysis", table.variables, inner_lengths(study))
         own = tuple(ANALYSIS_CHUNK if i < 3 else 1 for i in range(len(axes)))
-        extra = (len(study.snapshots),)
+        lengths = inner_lengths(study)
         for variable in table.variables:
+            extra = tuple(lengths[name] for name in variable.dims)
             yield _variable("analysis", variable, axes, own, extra)
 
 
 def analysis_tables(study: Study) -> list[AnalysisTable]:
     """The tables of /analysis that a study has; none in R^d, where there is no exact limit."""
     steps = set(study.header.steps)
-    return [t for t in ANALYSIS if study.dimension == 1 and steps.issuperset(t.steps)]
+    return [
+        table
+        for table in ANALYSIS
+        if study.dimension == 1
+        and steps.issuperset(table.steps)
+        and (not table.along or study.axis(table.along))
+    ]
 
 
 def _coordinates(group: str, axes: Sequence[Axis]) -> Iterator[ArraySpec]:

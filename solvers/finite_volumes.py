@@ -16,7 +16,7 @@ from solvers.ssprk3 import second, third
 from solvers.zhang_shu import zhang_shu
 
 OPEN, CLOSED, LINEAR = 0, 1, 2
-NONE, POSITIVITY = 0, 1
+NONE, POSITIVITY = 0, 4
 WORK_ROWS = 6
 
 
@@ -76,7 +76,7 @@ def advance(
     u: FloatArray,
     code: int,
     sign: float,
-    ghosts: int,
+    mode: int,
     faces: FloatArray,
     h: FloatArray,
     w: FloatArray,
@@ -85,7 +85,6 @@ def advance(
     epsilon: float,
     work: FloatArray,
     left_flux: FloatArray,
-    limiter: int = NONE,
 ) -> None:
     """Take the cell averages through all substeps.
 
@@ -93,7 +92,8 @@ def advance(
         u: Averages with two ghost cells on each side, shape (N + 4,); changed in place.
         code: Code of the activation.
         sign: 1 for the mean-field equation, -1 for the adjoint.
-        ghosts: OPEN, CLOSED or LINEAR.
+        mode: OPEN, CLOSED or LINEAR, plus NONE or POSITIVITY. (One number, so that the kernels that
+            call this one all use one compiled version of it.)
         faces: Positions of the faces, shape (N + 1,).
         h: Lengths of the substeps, shape (n,).
         w: Control w at t, t + h, t + h/2, shape (n, 3).
@@ -103,8 +103,8 @@ def advance(
         work: Work space, shape (WORK_ROWS, N + 4).
         left_flux: What left through the left and right boundary is added here, shape (2,); in mode
             CLOSED the fluxes that would have flowed there, which are no mass.
-        limiter: NONE or POSITIVITY.
     """
+    ghosts, limiter = mode & 3, mode & POSITIVITY
     cells = faces.shape[0] - 1
     inner = u[2 : cells + 2]
     rate = work[0, :cells]

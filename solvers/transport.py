@@ -307,10 +307,8 @@ class _Run:
             self.poll()
         began = time.perf_counter()
         code, dx, epsilon = self.activation.code, self.dx, self.epsilon
-        advance(
-            u, code, 1.0, self.ghosts, self.edges, h, w, b, dx, epsilon, self.work, self.outflow,
-            self.limiter,
-        )  # fmt: skip
+        mode = self.ghosts + self.limiter
+        advance(u, code, 1.0, mode, self.edges, h, w, b, dx, epsilon, self.work, self.outflow)
         if time.perf_counter() - began < 0.5 * BLOCK_SECONDS:
             self.block = min(2 * self.block, 1 << 20)
         else:

@@ -121,7 +121,7 @@ def variables(traits: Traits) -> tuple[Variable, ...]:
         ),
         WALL_SECONDS,
     )
-    if not traits.microscopic:
+    if not compares(traits):
         return found
     return (
         *found,
@@ -130,12 +130,17 @@ def variables(traits: Traits) -> tuple[Variable, ...]:
     )
 
 
+def compares(traits: Traits) -> bool:
+    """Whether there is a mean-field problem to compare with: on the line, where it has nodes."""
+    return traits.microscopic and traits.dimension == 1
+
+
 def train(traits: Traits) -> Step:
     """The step, for a study on the line or in R^d."""
     table = Table(
         status="status",
         steps=("train",),
         variables=variables(traits),
-        evaluate=evaluate_microscopic if traits.microscopic else evaluate,
+        evaluate=evaluate_microscopic if compares(traits) else evaluate,
     )
     return Step(name="train", keys=training_keys(traits), tables=(table,), work=solve, cost=cost)

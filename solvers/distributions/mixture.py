@@ -134,9 +134,12 @@ def _least(
     low: FloatArray = np.minimum.reduce(bounds)
     high: FloatArray = np.maximum.reduce(bounds)
     if knots.size:
-        k = np.searchsorted(np.maximum.accumulate(function(knots)), level)
+        values = np.maximum.accumulate(function(knots))
+        k = np.searchsorted(values, level)
         ends = np.concatenate([[-np.inf], knots, [np.inf]])
-        low, high = np.clip(low, ends[k], ends[k + 1]), np.clip(high, ends[k], ends[k + 1])
+        left, right = ends[k], ends[k + 1]
+        left = np.where(np.append(values, np.nan)[k] == level, right, left)
+        low, high = np.clip(low, left, right), np.clip(high, left, right)
     x: FloatArray = np.array(np.where(function(low) >= level, low, high))
     x[~((level >= 0.0) & (level <= 1.0))] = np.nan
     open_ = (function(low) < level) & (level < function(high))

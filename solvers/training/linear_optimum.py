@@ -50,6 +50,7 @@ class LinearOptimum:
         center: c; infinite where b is 0.
         w0: w(0).
         b0: b(0).
+        kappa: sqrt(gamma_w/gamma_b).
     """
 
     cost: float
@@ -59,12 +60,23 @@ class LinearOptimum:
     center: float
     w0: float
     b0: float
+    kappa: float
 
     def _path(self, t: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return D(t) and D'(t)."""
+        """Return D(t) and D'(t).
+
+        D = ((1 + r) e^{Rt} + (1 - r) e^{-Rt})/2 with r = w_0/R, and of the two factors the smaller
+        follows from the larger, because w^2 + b^2/kappa^2 = R^2: nothing cancels.
+        """
+        if self.rate == 0.0:
+            return np.ones(np.shape(t)), np.zeros(np.shape(t))
+        ratio = self.w0 / self.rate
+        larger = 1.0 + abs(ratio)
+        smaller = (self.b0 / (self.kappa * self.rate)) ** 2 / larger
+        plus, minus = (larger, smaller) if ratio > 0.0 else (smaller, larger)
         z = self.rate * np.asarray(t, dtype=np.float64)
-        ratio = self.w0 / self.rate if self.rate > 0.0 else 0.0
-        return np.cosh(z) + ratio * np.sinh(z), self.rate * np.sinh(z) + self.w0 * np.cosh(z)
+        up, down = 0.5 * plus * np.exp(z), 0.5 * minus * np.exp(-z)
+        return up + down, self.rate * (up - down)
 
     def w(self, t: ArrayLike) -> FloatArray:
         """Return w*(t)."""
@@ -224,6 +236,7 @@ def _controls(cost: _Cost, log_scale: float, shift: float, horizon: float) -> Li
         center=_center(w0, rate),
         w0=w0,
         b0=b0,
+        kappa=cost.kappa,
     )
 
 

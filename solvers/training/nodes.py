@@ -7,8 +7,8 @@ in (0, 1) of its quantile, int h df_0 = int h(Q_0(u)) du, by Gauss-Legendre quad
 The pieces are equal in s, where u is the standard normal distribution function at s. That grades
 them towards u = 0 and 1 as fast as the tails of a normal law fall: for a normal law Q_0 is linear
 in s, and where Q_0 is algebraic at an end (beta laws) it is smooth and falls exponentially in s.
-Pieces also end wherever the density of f_0 is not smooth, so quadrature converges as on smooth
-functions for every law.
+Pieces also end wherever the density of f_0 is not smooth, and are halved until its second moment is
+integrated to rounding, so quadrature converges as on smooth functions for every law.
 """
 
 import math
@@ -21,7 +21,7 @@ from scipy.special import ndtr, ndtri
 from solvers.arrays import FloatArray, freeze
 from solvers.distributions import Distribution
 from solvers.errors import InputError
-from solvers.training.quadrature import piecewise_gauss
+from solvers.training.quadrature import ROUNDING, piecewise_gauss, refined
 
 LARGEST = 8.3  # 5e-17 of a standard normal law lies beyond
 PIECE = 1.0
@@ -84,8 +84,13 @@ class Nodes:
             np.linspace(low, high, count + 1)[:-1]
             for low, high, count in zip(ends[:-1], ends[1:], counts, strict=True)
         ]
-        s, ds = piecewise_gauss(np.concatenate([*pieces, ends[-1:]]))
-        weights = np.exp(-0.5 * s * s) / math.sqrt(2.0 * math.pi) * ds
+
+        def spread(s: FloatArray) -> FloatArray:
+            return (quantile(law, ndtr(s), ndtr(-s)) - law.mean) ** 2 * _density(s)
+
+        mesh = np.concatenate([*pieces, ends[-1:]])
+        s, ds = piecewise_gauss(refined(mesh, spread, ROUNDING * law.variance))
+        weights = _density(s) * ds
         levels, tails = ndtr(s), ndtr(-s)
         x = quantile(law, levels, tails)
         return cls(freeze(x[:, None]), freeze(weights / weights.sum()), levels, tails, law)
@@ -100,6 +105,11 @@ class Nodes:
     def dimension(self) -> int:
         """The dimension d."""
         return int(self.points.shape[1])
+
+
+def _density(s: FloatArray) -> FloatArray:
+    """Return the standard normal density."""
+    return np.asarray(np.exp(-0.5 * s * s) / math.sqrt(2.0 * math.pi))
 
 
 def quantile(law: Distribution, levels: FloatArray, tails: FloatArray) -> FloatArray:

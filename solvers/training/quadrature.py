@@ -1,10 +1,13 @@
 """Gauss-Legendre quadrature on pieces, and the antiderivatives of a law's cdf and quantile.
 
-K(x) = int_{-inf}^x G ds of a distribution function G is summed over a mesh graded to the tails (see
-:mod:`solvers.training.nodes`), with eight Gauss points a piece; between two points of the mesh the
-rest is integrated likewise, so K is exact to rounding and its derivative is G. By parts
-int_0^u Q dv = u Q(u) - K(Q(u)).
+Pieces are halved until eight Gauss points on a piece and on its two halves agree.
+
+K(x) = int_{-inf}^x G ds of a distribution function G is summed over such a mesh, graded to the tails
+from the start; between two points of the mesh the rest is integrated likewise, so K is exact to
+rounding and its derivative is G. By parts int_0^u Q dv = u Q(u) - K(Q(u)).
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import ndtr
@@ -15,6 +18,8 @@ from solvers.distributions import Distribution
 POINTS = 8
 ABSCISSAE, FACTORS = np.polynomial.legendre.leggauss(POINTS)
 TAIL = 1e-17
+ROUNDING = 1e-15
+HALVINGS = 50
 GRADING = np.linspace(-8.5, 8.5, 137)
 
 
@@ -28,13 +33,43 @@ def piecewise_gauss(ends: FloatArray) -> tuple[FloatArray, FloatArray]:
     return nodes.ravel(), (half[:, None] * FACTORS).ravel()
 
 
+def refined(
+    ends: FloatArray, integrand: Callable[[FloatArray], FloatArray], tolerance: float
+) -> FloatArray:
+    """Return the ends of pieces on each of which Gauss quadrature has converged.
+
+    Args:
+        ends: The ends of the first pieces, increasing.
+        integrand: The function to integrate.
+        tolerance: What the integrals over a piece and over its halves may differ by.
+    """
+
+    def integrals(left: FloatArray, right: FloatArray) -> FloatArray:
+        half = 0.5 * (right - left)
+        values = integrand((left + half)[:, None] + half[:, None] * ABSCISSAE)
+        return np.asarray(half * (values @ FACTORS))
+
+    left, right = ends[:-1], ends[1:]
+    for _ in range(HALVINGS):
+        middle = 0.5 * (left + right)
+        error = integrals(left, right) - integrals(left, middle) - integrals(middle, right)
+        split = np.abs(error) > tolerance
+        if not split.any():
+            break
+        ends = np.concatenate([ends, middle[split]])
+        left = np.concatenate([left[split], middle[split]])
+        right = np.concatenate([middle[split], right[split]])
+    return np.sort(ends)
+
+
 def law_mesh(law: Distribution) -> FloatArray:
-    """Return points between which the cdf of `law` is smooth and varies moderately, increasing."""
+    """Return points between which the cdf of `law` is resolved by Gauss quadrature, increasing."""
     low, high = law.support(TAIL)
     lower, upper = GRADING[GRADING < 0.0], GRADING[GRADING >= 0.0]
     parts = [law.quantile(ndtr(lower)), law.isf(ndtr(-upper)), law.breakpoints(), [low, high]]
     points = np.unique(np.concatenate([*parts, law.landmarks(TAIL)]))
-    return points[(points >= low) & (points <= high)]
+    inside = points[(points >= low) & (points <= high)]
+    return refined(inside, law.cdf, ROUNDING * (high - low))
 
 
 class CdfIntegral:

@@ -28,10 +28,10 @@ controls = { w = -1.0, b = "exp(t) - 1" }
 activation = ["identity", "tanh"]
 cells = [50]
 particles = [1000, 10000, 30000]
-seed = { count = 24 }
+seed = { count = 12 }
 """
-POINTS = 2 + 2 * 3 * 24
-SMALL = STUDY.replace("[1000, 10000, 30000]", "[100, 1000]").replace("count = 24", "count = 3")
+POINTS = 2 + 2 * 3 * 12
+SMALL = STUDY.replace("[1000, 10000, 30000]", "[100, 1000]").replace("count = 12", "count = 3")
 UNSHARE = ["unshare", "--mount", "--propagation", "private"]
 
 

@@ -178,9 +178,7 @@ def test_eulerian_gradient_of_losses_that_depend_on_the_state(loss: Loss) -> Non
 
 @pytest.mark.parametrize("loss", ["quadratic", "w2", "energy"])
 def test_eulerian_taylor_remainder_ends_at_the_discretisation_level(loss: str) -> None:
-    problem = TrainingProblem(
-        ACTIVATIONS["tanh"], Normal(0.3, 0.2), LINE_LOSSES[loss], 0.01, 0.01
-    )
+    problem = TrainingProblem(ACTIVATIONS["tanh"], Normal(0.3, 0.2), LINE_LOSSES[loss], 0.01, 0.01)
     found = EulerianDiscretization(problem, 50, (-2.0, 3.0), 200)
     w, b = 0.5, 0.3
     cost, gw, gb = found.cost_and_gradient(w, b)
