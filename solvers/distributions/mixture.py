@@ -131,8 +131,8 @@ def _least(
         knots: Points between which the function is smooth, increasing.
     """
     level = np.asarray(levels, dtype=np.float64)
-    low: FloatArray = np.minimum.reduce(bounds)
-    high: FloatArray = np.maximum.reduce(bounds)
+    low: FloatArray = np.fmin.reduce(bounds)  # SciPy's inverse of beta is NaN below 1e-186
+    high: FloatArray = np.fmax.reduce(bounds)
     if knots.size:
         values = np.maximum.accumulate(function(knots))
         k = np.searchsorted(values, level)

@@ -21,20 +21,18 @@ Controls under which the flow takes more than 1e-10 of f_0 out of the domain are
 boundaries are closed.
 """
 
-import math
-
 import numpy as np
 
-from solvers.activations import slopes
-from solvers.arrays import BoolArray, FloatArray, IntArray, Poll
+from solvers.activations import both, slopes
+from solvers.arrays import FloatArray, IntArray, Poll
 from solvers.distributions import Distribution
 from solvers.errors import InputError, MassLostError, NonFiniteError
 from solvers.finite_volumes import CLOSED, LINEAR, WORK_ROWS, advance
 from solvers.jit import kernel
+from solvers.ssprk3 import second, third
 from solvers.substeps import CflCondition
 from solvers.training.checks import positive
 from solvers.training.discretization import Discretization, line_controls
-from solvers.training.flow import Flow
 from solvers.training.problem import TrainingProblem
 from solvers.training.sums import dot, total
 from solvers.transport import CFL, MASS_TOLERANCE, averages_on, cell_edges
@@ -43,10 +41,8 @@ from solvers.wasserstein import Measure, PiecewiseLinearCdf
 BACKWARD_STAGES = [1, 0, 2]  # the stages t, t + h, t + h/2 of a step backwards
 MOST_SUBSTEPS = 10**4
 POLL_WORK = 10**6  # cells times substeps between two polls: about a tenth of a second
-CHECK_STEPS = 100
 SLACK = 1e-9
 BISECTIONS = 40
-LEFT, RIGHT = 0, 1
 WIDER = 0.75
 
 
@@ -91,7 +87,8 @@ class EulerianDiscretization(Discretization):
         positive("epsilon", self._epsilon)
         self._terminal = problem.loss.on_grid(self.edges)
         self._condition = CflCondition(problem.activation, self.edges, self._dx, cfl, MOST_SUBSTEPS)
-        self._support = _Support(problem.initial, self)
+        self._law = problem.initial
+        self._support = self._law.support(MASS_TOLERANCE)
         self._work = np.empty((WORK_ROWS, cells + 4))
         self._density = np.empty((intervals + 1, cells))
         self._adjoint = np.empty((intervals + 1, cells))
@@ -99,8 +96,8 @@ class EulerianDiscretization(Discretization):
         self._pull = np.empty(cells)
 
     def _forward(self, u: FloatArray, poll: Poll | None) -> float:
-        self._support.check(u)
         self._table(u)
+        self._check_flow()
         self._sweep(self._density, 1.0, CLOSED, self._first, self._h, self._w, self._b, poll)
         if not np.isfinite(self._density[-1]).all():
             raise NonFiniteError("a cell average of the density is not finite at the final time")
@@ -140,6 +137,40 @@ class EulerianDiscretization(Discretization):
         self._h = np.concatenate([np.diff(part.ends) for part in parts])
         self._w = np.concatenate([part.w for part in parts])
         self._b = np.concatenate([part.b for part in parts])
+
+    def _check_flow(self) -> None:
+        """Require that the flow keeps the support, up to 1e-10 on each side, in the domain.
+
+        Raises:
+            MassLostError: if it does not; it names the mass that leaves.
+        """
+        ends = self._support
+        for side, boundary in enumerate(("left", "right")):
+            if not self._leaves(ends[side], side):
+                continue
+            inside, outside = ends[1 - side], ends[side]
+            for _ in range(BISECTIONS):
+                middle = 0.5 * (inside + outside)
+                if self._leaves(middle, side):
+                    outside = middle
+                else:
+                    inside = middle
+            amount = float((self._law.sf if side else self._law.cdf)(outside))
+            raise MassLostError(
+                boundary,
+                amount,
+                f"the flow takes mass {amount:.3g} out of the domain [{self.edges[0]:.6g},"
+                f" {self.edges[-1]:.6g}] through its {boundary} boundary",
+            )
+
+    def _leaves(self, start: float, side: int) -> bool:
+        """Return whether a trajectory crosses the left (0) or right (1) boundary."""
+        code = self.problem.activation.code
+        low, high = excursion(start, code, self._h, self._w, self._b)
+        slack = SLACK * float(self.edges[-1] - self.edges[0])
+        if side == 0:
+            return not low >= self.edges[0] - slack
+        return not high <= self.edges[-1] + slack
 
     def _sweep(
         self,
@@ -255,57 +286,26 @@ def reduced_gradient(
         out[k, 1] = dx * total(product)
 
 
-class _Support:
-    """The trajectories of the quantiles beyond which 1e-10 of the initial law lies on each side."""
+@kernel
+def excursion(
+    x: float, code: int, h: FloatArray, w: FloatArray, b: FloatArray
+) -> tuple[float, float]:
+    """Return the lowest and the highest point of a trajectory, by SSP-RK3.
 
-    def __init__(self, law: Distribution, discretization: EulerianDiscretization) -> None:
-        grid, edges = discretization.grid, discretization.edges
-        self.law = law
-        self.low, self.high = float(edges[0]), float(edges[-1])
-        self.ends = law.support(MASS_TOLERANCE)
-        steps = math.ceil(CHECK_STEPS / grid.intervals)
-        self.flow = Flow(grid, discretization.problem.activation, "rk4", steps)
-
-    def check(self, u: FloatArray) -> None:
-        """Require that the flow keeps them in the domain.
-
-        Raises:
-            NonFiniteError: if it blows up.
-            MassLostError: if it does not; it names the mass that leaves.
-        """
-        self.flow.steer(u)
-        left, right = self._leaves(np.array(self.ends))
-        if left[0]:
-            self._refuse("left", LEFT)
-        if right[1]:
-            self._refuse("right", RIGHT)
-
-    def _refuse(self, boundary: str, side: int) -> None:
-        """Find, by bisection, how much mass leaves on one side."""
-        inside, outside = self.ends[1 - side], self.ends[side]
-        for _ in range(BISECTIONS):
-            middle = 0.5 * (inside + outside)
-            if self._leaves(np.array([middle]))[side][0]:
-                outside = middle
-            else:
-                inside = middle
-        amount = float((self.law.sf if side == RIGHT else self.law.cdf)(outside))
-        raise MassLostError(
-            boundary,
-            amount,
-            f"the flow takes mass {amount:.3g} out of the domain [{self.low:.6g}, {self.high:.6g}]"
-            f" through its {boundary} boundary",
-        )
-
-    def _leaves(self, y: FloatArray) -> tuple[BoolArray, BoolArray]:
-        """Return which of the trajectories from `y` cross the left and the right boundary."""
-        x = y[None]
-        self.flow.forward(x)
-        path = np.concatenate([self.flow.stages[:, 0, 0], x])
-        if not np.isfinite(path).all():
-            raise NonFiniteError("the flow blows up")
-        slack = SLACK * (self.high - self.low)
-        return path.min(axis=0) < self.low - slack, path.max(axis=0) > self.high + slack
+    Args:
+        x: Where it starts.
+        code: Code of the activation.
+        h: Lengths of the steps, shape (n,).
+        w: Control w at t, t + h, t + h/2, shape (n, 3).
+        b: Control b likewise.
+    """
+    low = high = x
+    for j in range(h.shape[0]):
+        y = x + h[j] * both(code, w[j, 0] * x + b[j, 0])[0]
+        y = second(x, y + h[j] * both(code, w[j, 1] * y + b[j, 1])[0])
+        x = third(x, y + h[j] * both(code, w[j, 2] * y + b[j, 2])[0])
+        low, high = min(low, x), max(high, x)
+    return low, high
 
 
 def hull_domain(initial: Distribution, target: Distribution) -> tuple[float, float]:

@@ -211,7 +211,7 @@ def test_eulerian_optimum_tends_to_the_exact_one_at_order_three_halves() -> None
     exact = optimum(problem)
     runs = [
         train(EulerianDiscretization(problem, 100, (-2.0, 3.0), cells), Lbfgs())
-        for cells in (200, 400, 800)
+        for cells in (160, 320, 640)
     ]
     costs = np.array([run.cost - exact.cost for run in runs])
     controls = np.array([controls_error(run, exact) for run in runs])
