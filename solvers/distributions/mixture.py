@@ -131,8 +131,9 @@ def _least(
         knots: Points between which the function is smooth, increasing.
     """
     level = np.asarray(levels, dtype=np.float64)
-    low: FloatArray = np.fmin.reduce(bounds)  # SciPy's inverse of beta is NaN below 1e-186
-    high: FloatArray = np.fmax.reduce(bounds)
+    known = ~np.isnan(bounds)  # SciPy's inverse of beta is NaN below 1e-186
+    low = np.where(known.all(axis=0), np.min(bounds, axis=0), -np.inf)
+    high = np.where(known.all(axis=0), np.max(bounds, axis=0), np.inf)
     if knots.size:
         values = np.maximum.accumulate(function(knots))
         k = np.searchsorted(values, level)

@@ -119,7 +119,7 @@ class EulerianDiscretization(Discretization):
 
     def _summary(
         self,
-        u: FloatArray,
+        u: FloatArray,  # noqa: ARG002
         poll: Poll | None,  # noqa: ARG002
     ) -> tuple[FloatArray, FloatArray, Measure | None]:
         """Return the moments of the cell averages, by the midpoint rule, and the law."""

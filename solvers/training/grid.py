@@ -8,6 +8,7 @@ L2 gradient as the grid is refined.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,14 +38,14 @@ class ControlGrid:
         integer(self.intervals, "intervals", 1)
         integer(self.dimension, "dimension", 1)
 
-    @property
+    @cached_property
     def times(self) -> FloatArray:
         """The nodes, shape (n + 1,)."""
         times = self.horizon * np.arange(self.intervals + 1) / self.intervals
         times[-1] = self.horizon
         return freeze(times)
 
-    @property
+    @cached_property
     def weights(self) -> FloatArray:
         """The weights of the trapezoidal rule, shape (n + 1,)."""
         weights = np.full(self.intervals + 1, self.horizon / self.intervals)

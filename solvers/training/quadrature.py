@@ -2,9 +2,9 @@
 
 Pieces are halved until eight Gauss points on a piece and on its two halves agree.
 
-K(x) = int_{-inf}^x G ds of a distribution function G is summed over such a mesh, graded to the tails
-from the start; between two points of the mesh the rest is integrated likewise, so K is exact to
-rounding and its derivative is G. By parts int_0^u Q dv = u Q(u) - K(Q(u)).
+K(x) = int_{-inf}^x G ds of a distribution function G is summed over such a mesh, graded to the
+tails from the start; between two points of the mesh the rest is integrated likewise, so K is exact
+to rounding and its derivative is G. By parts int_0^u Q dv = u Q(u) - K(Q(u)).
 """
 
 from collections.abc import Callable

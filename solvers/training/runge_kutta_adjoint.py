@@ -123,8 +123,8 @@ def backward(
                     if a != 0.0:
                         for i in range(m):
                             q[c, i] = q[c, i] + a * work[r, c, i]
-                _argument(w[j, s], b[j, s], y, c, slope)
-                slopes(code, 1.0, 0.0, slope, slope)
+                _argument(w[j, s], b[j, s], y, c, work[s, c])  # a row still free
+                slopes(code, 1.0, 0.0, work[s, c], slope)
                 for i in range(m):
                     q[c, i] = q[c, i] * slope[i]
                 db[j, s, c] += total(q[c])

@@ -62,6 +62,7 @@ class Trial:
         kind: who was killed, or what was damaged.
         way: how the run was started, or how the file was damaged.
         stored: the share of shards that were stored at that moment.
+        hit: whether there was anything left to kill.
         faults: what was not as promised, by the promise: end, verify, work (only what was missing
             is computed), store, processes, files.
     """
@@ -69,6 +70,7 @@ class Trial:
     kind: str
     way: str
     stored: float = 1.0
+    hit: bool = True
     faults: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -100,6 +102,11 @@ class Chaos:
 
     def kill(self, kind: str, way: str) -> Trial:
         """Kill something of a run at a random moment, and complete the run."""
+        while not ((trial := self._kill(kind, way)).hit or trial.faults):
+            pass  # the run had ended already
+        return trial
+
+    def _kill(self, kind: str, way: str) -> Trial:
         place = self._place(f"{kind}-{way}-{self._chance.randrange(10**9)}")
         trial = Trial(kind, way)
         if way == "cluster":
@@ -141,7 +148,7 @@ class Chaos:
         if self._chance.random() < 1 / 6:
             moment, chunks = self._chance.uniform(0.2, 3.0), 0
         else:
-            moment, chunks = self._chance.uniform(0, 0.3), self._chance.randrange(self._chunks) + 1
+            moment, chunks = self._chance.uniform(0, 0.2), self._chance.randrange(self._chunks) + 1
         while len(_status_chunks(place)) < chunks and driver.poll() is None:
             time.sleep(0.02)
         time.sleep(moment)
@@ -155,6 +162,7 @@ class Chaos:
         if trial.kind != "everything" and victims:
             victims = [self._chance.choice(victims)]
         trial.stored = len(_status_chunks(place)) / self._chunks
+        trial.hit = bool(victims) and driver.poll() is None
         for process in victims:
             kill(process)
         try:

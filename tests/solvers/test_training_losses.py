@@ -1,5 +1,6 @@
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy.special import ndtr
 
 from solvers.distributions import Beta, Distribution, Mixture, Normal, Product, Samples, Uniform
 from solvers.errors import InputError
-from solvers.training import L2, W2, Energy, Nodes, Paired, Quadratic, loss_from
+from solvers.training import L2, W2, Energy, Loss, Nodes, Paired, Quadratic, loss_from
 from solvers.training.quadrature import CdfIntegral
 
 LAWS = [
@@ -153,13 +154,13 @@ CLOSED = [
 
 
 @pytest.mark.parametrize(("loss", "exact"), CLOSED[:3], ids=lambda v: getattr(v, "name", ""))
-def test_mean_field_nodes_give_the_closed_forms_of_normal_laws(loss, exact) -> None:
+def test_mean_field_nodes_give_the_closed_forms_of_normal_laws(loss: Loss, exact: float) -> None:
     nodes = Nodes.gauss(FIRST)
     assert loss.on_nodes(nodes)(nodes.points.T.copy())[0] == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.parametrize(("loss", "exact"), CLOSED, ids=lambda v: getattr(v, "name", ""))
-def test_grid_tends_to_the_closed_forms_of_normal_laws_at_second_order(loss, exact) -> None:
+def test_grid_tends_to_closed_forms_at_second_order(loss: Loss, exact: float) -> None:
     errors = []
     for cells in (100, 200, 400):
         edges = np.linspace(-3.0, 4.0, cells + 1)
@@ -170,7 +171,7 @@ def test_grid_tends_to_the_closed_forms_of_normal_laws_at_second_order(loss, exa
 
 
 @pytest.mark.parametrize("loss", [loss for loss, _ in CLOSED], ids=lambda loss: loss.name)
-def test_grid_adjoint_is_the_derivative_of_the_first_variation(loss) -> None:
+def test_grid_adjoint_is_the_derivative_of_the_first_variation(loss: Loss) -> None:
     edges = np.linspace(-3.0, 4.0, 1401)
     dx = edges[1] - edges[0]
     terminal = loss.on_grid(edges)
@@ -242,6 +243,6 @@ class TestBadInput:
             lambda: Nodes.gauss(Product([SECOND])),
         ],
     )
-    def test_arguments(self, make) -> None:
+    def test_arguments(self, make: Callable[[], object]) -> None:
         with pytest.raises(InputError):
             make()
