@@ -136,7 +136,8 @@ def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) 
         print_counts(Console(), summary.points)
     else:
         print_run(Console(), store, summary)
-        print(f"store {places.store}, figures {places.folder}")
+        figures = ", ".join(str(path) for path in sorted(places.folder.glob("*.png")))
+        print(f"store {places.store}" + (f", figures {figures}" if figures else ""))
     if summary.exit:
         print(f"meanfield: {_how_to_go_on(summary)}", file=sys.stderr)
     return summary.exit
@@ -297,7 +298,10 @@ def _how_to_go_on(summary: Summary) -> str:
         return "interrupted; nothing that was finished is lost: the same command goes on"
     if "problem" in summary.extra:
         return "stopped early; nothing that was finished is lost: the same command goes on"
-    if any(count.failures for count in summary.points.values()):
+    codes = {code for count in summary.points.values() for code in count.failed}
+    if codes == {str(int(Status.NOT_CONVERGED))}:
+        return "some trainings did not converge; their numbers are kept, stop_reason says why"
+    if codes:
         return "some points failed; their logs, with a command that reproduces each, are in logs/"
     return "some points are pending; the same command goes on"
 

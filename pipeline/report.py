@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from pipeline.analysis import expected_rate
 from pipeline.analysis_tables import ORDERS, RATES
@@ -19,7 +16,9 @@ from pipeline.orders import ERRORS, refinements
 from pipeline.plan import Count, Estimate
 from pipeline.session import Summary
 from pipeline.status import Status
+from pipeline.step_tables import print_steps
 from pipeline.store import Store
+from pipeline.text_table import print_table
 
 if TYPE_CHECKING:
     from pipeline.compare import Difference
@@ -80,7 +79,8 @@ def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:
 
 
 def print_run(console: Console, store: Store, summary: Summary) -> None:
-    """The end of a run: the table of rates, and what was done."""
+    """The end of a run: the tables of its steps and of the analysis, and what was done."""
+    print_steps(console, store)
     print_analysis(console, store)
     print_counts(console, summary.points)
     console.print(
@@ -188,19 +188,6 @@ def print_differences(console: Console, differences: Sequence["Difference"]) -> 
     ]
     header = ["variable", "numbers", "in one only", "other bits", "largest relative difference"]
     print_table(console, "points that both stores have", header, rows)
-
-
-def print_table(
-    console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
-    """A table, whole also where no terminal tells its width."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    Console(file=console.file, width=max(console.width, needed)).print(table)
 
 
 def _interval(value: float | None, low: float | None, high: float | None) -> str:

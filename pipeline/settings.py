@@ -386,7 +386,7 @@ class Training(Settings):
     pinned: bool | None = Field(
         None, description="true or false; without it true for armijo and false for lbfgs"
     )
-    initial_step: Positive = Field(1.0, description="a positive number")
+    initial_step: Positive = Field(10.0, description="a positive number")
     armijo_constant: Annotated[float, Field(gt=0, lt=1)] = Field(
         1e-4, description="a number between 0 and 1"
     )

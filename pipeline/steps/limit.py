@@ -40,7 +40,7 @@ def solve(case: Case, poll: Poll) -> TransportSolution:
         problem.times,
         problem.snapshot_indices,
         poll=poll,
-        **({} if case.limiter == "none" else {"limiter": case.limiter}),  # type: ignore[arg-type]
+        limiter=case.limiter,
     )
 
 
