@@ -272,7 +272,8 @@ def page(stores: dict[str, xr.DataTree], rows: list[Row]) -> str:
     """The page as Markdown."""
     steps = ", ".join(f"{s:g}" for s in stores["herty-test-1"]["train"]["initial_step"].values)
     lines = [
-        f"| {r.figure} | {r.statement} | {'; '.join(r.measured)} | {r.optimum} | {r.verdict} |"
+        f"| {r.figure} | {r.statement.replace('|', chr(92) + '|')} "
+        f"| {'; '.join(r.measured)} | {r.optimum} | {r.verdict} |"
         for r in rows
     ]
     costs = [

@@ -79,11 +79,13 @@ def _padded(history: np.ndarray, length: int) -> np.ndarray:
 
 
 def cost(case: Case) -> float:
-    """Nominal seconds: some 200 sweeps forward and back over cells or nodes."""
+    """Nominal seconds: hundreds of sweeps over cells (80 ns each), or tens over nodes (16 ns)."""
     settings = case.training
-    size = settings.cells if settings.discretization == "eulerian" else settings.particles or 150
-    sweeps = 200 * settings.starts
-    return float(0.05 + 3e-8 * sweeps * settings.intervals * settings.steps_per_interval * size)
+    if settings.discretization == "eulerian":
+        sweep = 8e-8 * settings.cells * settings.intervals
+        return float(0.1 + 600 * settings.starts * sweep)
+    sweep = 1.6e-8 * (settings.particles or 150) * settings.intervals * settings.steps_per_interval
+    return float(0.5 + 60 * settings.starts * sweep)
 
 
 def variables(traits: Traits) -> tuple[Variable, ...]:
