@@ -40,7 +40,7 @@ bench: setup ## measure speed, against peers
 	  echo "== $$program"; $(BIN)/python "$$program" || exit 1; \
 	done
 
-chaos: setup ## kill runs, damage stores, and write docs/reliability.md (half an hour)
+chaos: setup ## kill runs, damage stores, and write docs/reliability.md (a quarter of an hour)
 	$(BIN)/python tests/chaos/chaos.py --seed 0 --kills 24 --report docs/reliability.md
 
 lock: setup ## resolve anew and rewrite requirements.lock

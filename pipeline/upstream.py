@@ -67,11 +67,11 @@ class Results:
         return self._store.index_of(axes, values)
 
     def _read(self, name: str, variables: tuple[str, ...], index: Index) -> list[np.ndarray]:
-        status = Status(int(np.asarray(self._store.array(f"{name}/status")[index])))
-        if status not in KEEPS_DATA:
-            raise UpstreamError(f"the step {name} has no result here: {status.meaning}")
         step = self._store.study.step(name)
         try:
+            status = Status(int(np.asarray(self._store.array(f"{name}/status")[index])))
+            if status not in KEEPS_DATA:
+                raise UpstreamError(f"the step {name} has no result here: {status.meaning}")
             return [self._variable(step, variable, index) for variable in variables]
         except ValueError as error:
             reason = f"a chunk of the step {name} is damaged ({error})"
