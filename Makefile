@@ -23,7 +23,7 @@ run: setup ## run the quickstart study
 	$(BIN)/meanfield run studies/quickstart.toml
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
