@@ -1,6 +1,7 @@
 """What each verb of the command line does; every function returns the exit status."""
 
 import json
+import math
 import re
 import shutil
 import sys
@@ -307,4 +308,13 @@ def _how_to_go_on(summary: Summary) -> str:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value))
+    print(json.dumps(_without_nan(value), allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for what is no number: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

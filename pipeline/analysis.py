@@ -46,7 +46,8 @@ NO_FIT = Fit(*(math.nan,) * 6)
 def fit_rate(particles: np.ndarray, w1: np.ndarray, level: float = LEVEL) -> Fit:
     """Fit the rate of convergence in M.
 
-    Values of M without any result and then seeds without a result at some M are left out.
+    Values of M without any result and then seeds without a result at some M are left out. There is
+    no fit where an M occurs twice, as on a zipped axis: these are different problems.
 
     Args:
         particles: the numbers M, (sizes,).
@@ -54,6 +55,8 @@ def fit_rate(particles: np.ndarray, w1: np.ndarray, level: float = LEVEL) -> Fit
         level: of the confidence intervals (percentile bootstrap over seeds, 2000 resamples from a
             fixed stream, widened for few seeds); NaN for fewer than three seeds.
     """
+    if len(set(particles.tolist())) < len(particles):
+        return NO_FIT
     sizes = ~np.isnan(w1).all(axis=1)
     curves = w1[sizes][:, ~np.isnan(w1[sizes]).any(axis=0)]
     if sizes.sum() < 2 or curves.shape[1] < 1 or not (curves.mean(axis=1) > 0).all():

@@ -42,11 +42,17 @@ def analyse_orders(store: Store) -> None:
 
 
 def refinements(store: Store) -> Iterator[tuple[Index, list[int], list[Index]]]:
-    """Each row of resolutions: its position in ORDERS, its cells ascending, their positions."""
+    """Each row of resolutions: its position in ORDERS, its cells ascending, their positions.
+
+    There is none where an axis repeats a number of cells with other settings: the errors would be
+    those of different problems.
+    """
     every = [store.axes[axis.name] for axis in analysis_axes(store.study, LOCAL_ORDERS)]
     others = [store.axes[axis.name] for axis in analysis_axes(store.study, ORDERS)]
     number = next(i for i, axis in enumerate(every) if "cells" in axis.keys)
     labels = every[number].labels("cells")
+    if len(set(labels)) < len(labels):
+        return
     chosen = sorted(store.positions(every[number].name), key=lambda position: labels[position])
     for index in store.points(others):
         places = [(*index[:number], position, *index[number:]) for position in chosen]

@@ -8,8 +8,9 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.analysis import expected_rate
-from pipeline.analysis_tables import ORDERS, RATES
+from pipeline.analysis_tables import CONTROL_RATES, ORDERS, RATES
 from pipeline.axes import brief, label
+from pipeline.inner_coordinates import NORMS
 from pipeline.layout import analysis_axes, analysis_tables, distinct
 from pipeline.monitor import duration
 from pipeline.orders import ERRORS, refinements
@@ -38,7 +39,47 @@ def analysis_records(store: Store) -> dict[str, Any]:
         found["rates"] = rate_records(store)
     if ORDERS in tables:
         found["orders"] = order_records(store)
+    if CONTROL_RATES in tables:
+        found["control_rates"] = control_rate_records(store)
     return found
+
+
+def control_rate_records(store: Store) -> list[dict[str, Any]]:
+    """Rates in M of the optimal controls (in L2 and C0) and of their cost, for scripts."""
+    axes = [store.axes[a.name] for a in analysis_axes(store.study, CONTROL_RATES)]
+    found = {
+        v.name: np.asarray(store.array(f"analysis/{v.name}")[...]) for v in CONTROL_RATES.variables
+    }
+    records = []
+    for index in store.points(axes):
+        record = {key: label(v) for key, v in (store.values_at(axes, index) or {}).items()}
+        for name, values in found.items():
+            at = values[index]
+            if at.ndim:
+                record |= {f"{name}_{n}": _known(at[i]) for i, n in enumerate(NORMS)}
+            else:
+                record[name] = _known(at)
+        records.append(record)
+    return records
+
+
+def print_control_rates(console: Console, store: Store) -> None:
+    """The table of the rates of the optimal controls."""
+    axes = analysis_axes(store.study, CONTROL_RATES)
+    keys = [key for axis in axes for key in axis.telling_keys()]
+    rows = [
+        [
+            *(brief(record[key]) for key in keys),
+            *(
+                _interval(*(record[f"control_rate{end}_{norm}"] for end in ("", "_low", "_high")))
+                for norm in NORMS
+            ),
+            _interval(*(record[f"cost_gap_rate{end}"] for end in ("", "_low", "_high"))),
+        ]
+        for record in control_rate_records(store)
+    ]
+    header = [*keys, *(f"controls in {norm} [95 % CI]" for norm in NORMS), "cost [95 % CI]"]
+    print_table(console, f"{store.study.name}: rates in training_particles", header, rows)
 
 
 def rate_records(store: Store) -> list[dict[str, Any]]:
@@ -96,6 +137,8 @@ def print_analysis(console: Console, store: Store) -> None:
         print_rates(console, store)
     if ORDERS in tables and len(distinct(store.study.axes, "cells")) > 1:
         print_orders(console, store)
+    if CONTROL_RATES in tables:
+        print_control_rates(console, store)
 
 
 def print_rates(console: Console, store: Store) -> None:

@@ -360,9 +360,10 @@ class Numerics(Settings):
     )
 
 
-def _whole_from(low: int, default: int) -> Any:
-    """A whole number that is at least `low`."""
-    return Field(default, ge=low, description=f"a whole number, {low} or more")
+def _whole_from(low: int, high: int, default: int) -> Any:
+    """A whole number from `low` to `high`."""
+    text = f"a whole number from {low} to {high}"
+    return Field(default, ge=low, le=high, description=text)
 
 
 class Training(Settings):
@@ -373,16 +374,16 @@ class Training(Settings):
     )
     optimizer: Literal["armijo", "lbfgs"] = Field("armijo", description="armijo or lbfgs")
     tolerance: Positive = Field(1e-4, description="a positive number")
-    max_iterations: Whole = _whole_from(1, 5000)
-    intervals: Whole = _whole_from(1, 100)
-    starts: Whole = _whole_from(1, 1)
+    max_iterations: Whole = _whole_from(1, 10**6, 5000)
+    intervals: Whole = _whole_from(1, 10**5, 100)
+    starts: Whole = _whole_from(1, 10**4, 1)
     start: Controls | None = Field(
         None, description="{ w = ..., b = ... } or { file = 'controls.npz' }; 0 without it"
     )
     warm_start: bool = Field(False, description="true or false")
-    cells: Whole = _whole_from(8, 200)
-    particles: Whole = _whole_from(0, 0)
-    steps_per_interval: Whole = _whole_from(1, 1)
+    cells: Whole = _whole_from(8, 10**7, 200)
+    particles: Whole = _whole_from(0, 10**9, 0)
+    steps_per_interval: Whole = _whole_from(1, 10**4, 1)
     pinned: bool | None = Field(
         None, description="true or false; without it true for armijo and false for lbfgs"
     )
@@ -390,7 +391,7 @@ class Training(Settings):
     armijo_constant: Annotated[float, Field(gt=0, lt=1)] = Field(
         1e-4, description="a number between 0 and 1"
     )
-    max_backtracking: Whole = _whole_from(0, 10)
+    max_backtracking: Whole = _whole_from(0, 1000, 10)
 
 
 SECTIONS: dict[str, type[Settings]] = {

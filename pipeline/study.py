@@ -307,11 +307,13 @@ class Study:
             times, indices = time_grid(horizon, time_step, knots, self.snapshots)
         except InputError as error:
             raise StudyError(f"{self.where}: {error}") from None
-        if controls and controls.dimension != self.dimension:
-            raise StudyError(
-                f"{self.where}: problem.controls are for R^{controls.dimension}, but "
-                f"problem.initial is a law in R^{self.dimension}"
-            )
+        first = self._load("start", load_controls, start, horizon)
+        for key, given in (("problem.controls", controls), ("training.start", first)):
+            if given and given.dimension != self.dimension:
+                raise StudyError(
+                    f"{self.where}: {key} are for R^{given.dimension}, but "
+                    f"problem.initial is a law in R^{self.dimension}"
+                )
         return Problem(
             horizon=horizon,
             domain=setting("domain"),
@@ -320,7 +322,7 @@ class Study:
             perturbed=self._load("perturbed", load_controls, setting("perturbed"), horizon),
             target=self._load("target", load_law, setting("target")),
             pairs=load_pairs(setting("initial"), setting("target"), self.folder),
-            start=self._load("start", load_controls, start, horizon),
+            start=first,
             times=times,
             snapshot_indices=indices,
         )
@@ -367,7 +369,7 @@ class Study:
         for name in names:
             if name not in STEPS:
                 raise StudyError(
-                    f"{self.where}: study.steps: unknown step '{name}'; {nearest(name, STEPS)}"
+                    f"{self.where}: study.steps: unknown step {show(name)}; {nearest(name, STEPS)}"
                 )
         if len(set(names)) != len(names):
             raise StudyError(f"{self.where}: study.steps = {list(names)}: a step occurs twice")
@@ -393,8 +395,10 @@ class Study:
         taken = {variable.name for table in tables for variable in table.variables}
         taken |= {variable.name for table in ANALYSIS for variable in table.variables}
         taken |= {table.status for table in tables} | set(STEPS) | {"zip", "analysis"}
+        taken |= {"norm", "component", "other_component"}
+        groups = ("cells_", "intervals_", "max_iterations_")
         for axis in self.axes:
-            if axis.zipped and (axis.name in taken or axis.name.startswith("cells_")):
+            if axis.zipped and (axis.name in taken or axis.name.startswith(groups)):
                 raise StudyError(
                     f"{self.where}: axes.zip: the name '{axis.name}' is taken; choose another"
                 )

@@ -30,6 +30,7 @@ from solvers.training import (
     multistart,
     train,
 )
+from solvers.wasserstein import PointMasses
 
 WARMEST = 1.0
 """The γ at which a warm start begins."""
@@ -74,7 +75,7 @@ def solve(case: Case, poll: Poll) -> Trained:
     else:
         key = (case.study_seed, case.seed)
         runs = multistart(discretization, optimizer, settings.starts, start, key, poll=poll)
-        result, distinct = runs.best, runs.distinct
+        result, distinct = runs.best, max(runs.distinct, 1)
     final = discretization.final_state(result.w, result.b, poll)
     return Trained(discretization, result, final, distinct)
 
@@ -119,6 +120,10 @@ def discretization_of(case: Case, gammas: tuple[float, float]) -> Discretization
     """
     problem, settings = case.problem, case.training
     initial = _nodes(case)
+    if initial is None and getattr(problem.initial, "dimension", 1) > 1:
+        raise InputError("a law in R^d is trained on samples; give training.particles, 1 or more")
+    if case.loss != "paired" and isinstance(problem.target, PointMasses):
+        raise InputError("problem.target: point masses cannot be trained towards; give a density")
     training = TrainingProblem(
         case.activation,
         problem.initial if initial is None else initial,
@@ -129,6 +134,11 @@ def discretization_of(case: Case, gammas: tuple[float, float]) -> Discretization
     if settings.discretization == "lagrangian":
         return LagrangianDiscretization(
             training, settings.intervals, case.integrator, settings.steps_per_interval
+        )
+    if getattr(problem.initial, "dimension", 1) > 1 or settings.particles:
+        raise InputError(
+            "discretization 'eulerian' works on the line and without samples; allowed in R^d and "
+            "with training.particles > 0: lagrangian"
         )
     domain = problem.domain
     if domain == "auto":

@@ -21,8 +21,9 @@ from pipeline.steps.base import (
     Upstream,
     Variable,
 )
+from solvers.errors import MassLostError
 from solvers.transport import TransportSolution, automatic_domain, solve_transport
-from solvers.wasserstein import PiecewiseLinearCdf, w1
+from solvers.wasserstein import MASS_TOLERANCE, PiecewiseLinearCdf, w1
 
 
 def solve(case: Case, poll: Poll) -> TransportSolution:
@@ -49,6 +50,9 @@ def evaluate(solution: TransportSolution, case: Case, _upstream: Upstream, poll:
     reference = reference_of(case, poll)
     snapshots = range(len(case.problem.snapshots))
     width = np.diff(solution.edges)
+    for total in solution.density @ width:
+        if not abs(total - 1) <= MASS_TOLERANCE:
+            raise MassLostError("outside", 1 - total, f"the mass of the density is {total:.12g}")
     exact = np.array([reference.cell_averages(s, solution.edges) for s in snapshots])
     error = np.abs(solution.density - exact)
     w1_error = [

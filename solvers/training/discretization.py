@@ -13,6 +13,8 @@ from solvers.training.grid import ControlGrid
 from solvers.training.problem import TrainingProblem
 from solvers.wasserstein import Measure, w1
 
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class FinalState:
@@ -97,6 +99,9 @@ class Discretization(ABC):
         if self._known is None or not np.array_equal(u, self._known):
             self._known = None
             self._loss = self._forward(u, poll)
+            if self._loss < -ROUNDING:  # every loss of a law is at least 0
+                message = f"the final state is no law: its loss is {self._loss:.3g}"
+                raise NonFiniteError(f"{message}; finer cells or intervals may help")
             self._known = u.copy()
         return self._loss
 

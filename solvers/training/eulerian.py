@@ -126,7 +126,9 @@ class EulerianDiscretization(Discretization):
         mass = self._dx * self._density[-1]
         mean = float(self._centres @ mass)
         variance = float((self._centres - mean) ** 2 @ mass)
-        law = PiecewiseLinearCdf(self.edges, self._density[-1])
+        lost = abs(mass.sum() - 1.0) > MASS_TOLERANCE  # a little that steps out of the domain
+        density = self._density[-1] / mass.sum() if lost else self._density[-1]
+        law = PiecewiseLinearCdf(self.edges, density)
         return np.array([mean]), np.array([variance]), law
 
     def _table(self, u: FloatArray) -> None:
