@@ -16,6 +16,7 @@ STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 SMALL: dict[str, list[Any]] = {
     "particles": [30, 1000],
     "training_particles": [10, 40],
+    "training_cells": [50, 100],
     "seed": [0, 1, 2],
     "cells": [50, 100],
     "gamma": [0.1, 0.01],
@@ -29,7 +30,8 @@ def made_small(study: Study) -> Study:
         if len(document["axes"].get(key, ())) > 1:
             document["axes"][key] = values
     if study.trains:
-        document["training"] |= LITTLE
+        own = document["training"]
+        own |= {key: value for key, value in LITTLE.items() if key in own}  # the rest are axes
         document["numerics"]["time_step"] = 0.1
     return Study(**document, folder=study.folder)
 
