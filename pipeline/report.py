@@ -93,8 +93,7 @@ def rate_records(store: Store) -> list[dict[str, Any]]:
         sampling = str(values.get("sampling", store.study.numerics.sampling))
         point = {key: label(value) for key, value in values.items()}
         for s, time in enumerate(store.study.snapshots):
-            numbers = {name: float(found[name][(*index, s)]) for name in names}
-            known = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+            known = {name: _known(found[name][(*index, s)]) for name in names}
             expected = {"rate_expected": expected_rate(sampling)}
             records.append({**point, "snapshot": time, **known, **expected})
     return records

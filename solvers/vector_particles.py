@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvers import euler, rk4, ssprk3
 from solvers.activations import Activation, velocity
 from solvers.arrays import FloatArray, Poll, freeze, increasing
 from solvers.errors import InputError, NonFiniteError
@@ -59,8 +58,6 @@ TABLEAUX = {
     ),
 }
 """The methods of :mod:`solvers.euler`, :mod:`solvers.ssprk3` and :mod:`solvers.rk4`."""
-
-ORDERS = {"euler": euler.ORDER, "ssprk3": ssprk3.ORDER, "rk4": rk4.ORDER}
 
 
 def integrate_vectors(

@@ -119,7 +119,6 @@ class Step:
             have further axes of other steps.
         work: the expensive computation at a point that all its tables share; polled for timeouts.
         cost: nominal seconds of one core at a point, for planning and for sharing out work.
-        needs: the steps whose results it uses when they are part of the study.
         max_dimension: of the space in which it can work.
     """
 
@@ -128,7 +127,6 @@ class Step:
     tables: tuple[Table, ...]
     work: Callable[[Case, Poll], Any]
     cost: Callable[[Case], float]
-    needs: tuple[str, ...] = ()
     max_dimension: float = math.inf
 
     def tables_in(self, steps: tuple[str, ...]) -> tuple[Table, ...]:

@@ -77,6 +77,5 @@ def dependence(traits: Traits) -> Step:
         tables=(table,),
         work=perturbed_law,
         cost=cost,
-        needs=("train",),
         max_dimension=1,
     )

@@ -151,6 +151,5 @@ def limit(traits: Traits) -> Step:
         tables=(table,),
         work=solve,
         cost=cost,
-        needs=("train",),
         max_dimension=1,
     )

@@ -167,5 +167,4 @@ def particles(traits: Traits) -> Step:
         tables=(table, AGAINST_PDE),
         work=follow,
         cost=cost,
-        needs=("train", "limit"),
     )

@@ -45,7 +45,9 @@ def evaluate(trained: Trained, case: Case, _upstream: Upstream, _poll: Poll) -> 
         "w1_to_target": trained.final.w1_to_target,
         "cost_exact": np.nan,
         "control_error": np.full(2, np.nan),
-        "status": Status.DONE if result.stop_reason == StopReason.CONVERGED else NOT_CONVERGED,
+        "status": Status.DONE
+        if result.stop_reason == StopReason.CONVERGED
+        else Status.NOT_CONVERGED,
     }
     if (optimum := optimum_of(trained)) is not None:
         outputs["cost_exact"] = optimum.cost
@@ -62,9 +64,6 @@ def evaluate_microscopic(trained: Trained, case: Case, upstream: Upstream, poll:
         "control_distance": control_distance(trained, limit.result.w, limit.result.b),
         "cost_gap": trained.result.cost - limit.result.cost,
     }
-
-
-NOT_CONVERGED = Status.NOT_CONVERGED
 
 
 def control_distance(trained: Trained, w: np.ndarray, b: np.ndarray) -> np.ndarray:

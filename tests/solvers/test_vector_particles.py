@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from solvers import euler, rk4, ssprk3
 from solvers.activations import ACTIVATIONS
 from solvers.controls import Controls, PiecewiseLinearControl
 from solvers.errors import ControlError, InputError, NonFiniteError, PointTimeoutError
@@ -11,13 +12,13 @@ from solvers.particles import integrate
 from solvers.time_grid import time_grid
 from solvers.vector_controls import VectorControls, controls_from
 from solvers.vector_particles import (
-    ORDERS,
     TABLEAUX,
     TILE,
     integrate_vectors,
     vector_moments,
 )
 
+ORDERS = {"euler": euler.ORDER, "ssprk3": ssprk3.ORDER, "rk4": rk4.ORDER}
 FULL = VectorControls.of(
     [["t", -1, 0.3], [0.5, "sin(3*t)", 1], [-1, 0.2, "cos(t)"]], ["exp(t) - 1", 0.1, "-t"]
 )
