@@ -20,9 +20,9 @@ from flows.clusters import crew_client
 from pipeline.analysis_tables import RATES
 from pipeline.layout import analysis_tables
 from pipeline.plan import StepPlan, Task
-from pipeline.report import rate_rows
 from pipeline.session import Session, Summary, batches, open_session, run_folder
 from pipeline.study import Study
+from pipeline.terminal import rate_rows
 from solvers.warm import warm
 
 prepared: contextvars.ContextVar[Session] = contextvars.ContextVar("prepared")

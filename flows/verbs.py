@@ -18,14 +18,6 @@ from pipeline.errors import StudyError
 from pipeline.layout import analysis_tables
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
-from pipeline.report import (
-    analysis_records,
-    print_analysis,
-    print_counts,
-    print_differences,
-    print_plan,
-    print_run,
-)
 from pipeline.root import root_is_readable
 from pipeline.session import (
     RunFolder,
@@ -38,6 +30,14 @@ from pipeline.session import (
 from pipeline.status import Status
 from pipeline.store import Store, check_usable, check_writable, open_store, stored_study
 from pipeline.study import Study
+from pipeline.terminal import (
+    analysis_records,
+    print_analysis,
+    print_counts,
+    print_differences,
+    print_plan,
+    print_run,
+)
 from pipeline.validation import nearest
 from pipeline.verify import verify as verify_store
 
