@@ -1,6 +1,6 @@
 """Speed of the published training (Test 1), against the same written plainly in NumPy, in one run.
 
-    python benchmarks/training.py
+    python benchmarks/training.py [--write docs/performance.md]
 
 Both do the same: finite volumes forward and backward (CWENO3, local Lax-Friedrichs, SSP-RK3, steps
 divided where the CFL condition asks for it), the reduced gradient, and steepest descent with Armijo
@@ -9,10 +9,14 @@ turns, a few iterations each; then this package trains to the end, all three act
 above 1 says how many times faster this package is. Processor time counts, of one core.
 """
 
+import argparse
 import itertools
 import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -33,7 +37,7 @@ from solvers.warm import warm
 INITIAL, TARGET = Uniform(-0.5, 0.5), Uniform(0.5, 1.5)
 LOW, HIGH, CELLS, INTERVALS, GAMMA, CFL = -2.0, 3.0, 200, 100, 1e-3, 0.45
 SETTINGS = Armijo()
-TURNS, ITERATIONS = 3, 10
+TURNS, ITERATIONS = 7, 10
 NAMES = ("identity", "tanh", "sigmoid")
 
 
@@ -180,32 +184,120 @@ def seconds(function: Callable[[], object]) -> tuple[float, object]:
     return time.process_time() - began, result
 
 
-def main() -> None:
-    """Print both tables."""
-    print(f"kernels ready in {warm():.2f} s\n")
-    print(f"{ITERATIONS} iterations, the best of {TURNS} turns")
-    print("sigma       ours [s]  NumPy [s]   ratio   difference of J")
-    few = Armijo(max_iterations=ITERATIONS)
+def against_numpy(name: str) -> list[str]:
+    """Return a row: this package and NumPy in turns, some iterations each."""
+    few, times = Armijo(max_iterations=ITERATIONS), []
+    for _ in range(TURNS):
+        fast, run = seconds(lambda: ours(name, few))
+        slow, cost = seconds(lambda: Plain(name).train(ITERATIONS))
+        times.append((fast, slow))
+    fast, slow = np.array(times).T
+    gap = abs(run.cost - cost)
+    return [name, spread(1e3 * fast), spread(1e3 * slow), spread(slow / fast), f"{gap:.0e}"]
+
+
+def to_the_end() -> Iterator[list[str]]:
+    """Yield a row for each activation trained until its own rule ends it, and one of the sums."""
+    total = np.zeros(TURNS)
     for name in NAMES:
-        times = []
-        for _ in range(TURNS):
-            fast, run = seconds(lambda name=name: ours(name, few))
-            slow, cost = seconds(lambda name=name: Plain(name).train(ITERATIONS))
-            times.append((fast, slow))
-        fast, slow = np.min(times, axis=0)
-        gap = abs(run.cost - cost)
-        print(f"{name:10} {fast:9.4f} {slow:10.3f} {slow / fast:7.1f} {gap:17.1e}")
-    print(f"\nto the end: TOL = {SETTINGS.tolerance:g}, initial step {SETTINGS.initial_step:g}")
-    print("sigma       seconds  iterations  evaluations         J  stopped")
-    total = 0.0
-    for name in NAMES:
-        spent, run = seconds(lambda name=name: ours(name, SETTINGS))
+        spent = np.zeros(TURNS)
+        for turn in range(TURNS):
+            spent[turn], run = seconds(lambda name=name: ours(name, SETTINGS))
         total += spent
-        print(
-            f"{name:10} {spent:8.2f} {run.iterations:11d} {run.evaluations:12d} {run.cost:9.6f}"
-            f"  {run.stop_reason.meaning}"
-        )
-    print(f"together   {total:8.2f}")
+        counts = [str(run.iterations), str(run.evaluations)]
+        yield [name, spread(spent), *counts, f"{run.cost:.6f}", run.stop_reason.meaning]
+    yield ["together", spread(total), "", "", "", ""]
+
+
+def spread(values: np.ndarray) -> str:
+    """Return the median and, in brackets, the least and the largest, to three digits."""
+    median, low, high = (
+        np.format_float_positional(value, precision=3, fractional=False, trim="-")
+        for value in (np.median(values), values.min(), values.max())
+    )
+    return f"{median} [{low}, {high}]"
+
+
+def table(*rows: list[str]) -> str:
+    """Return a Markdown table."""
+    lines = [rows[0], ["---"] + ["--:"] * (len(rows[0]) - 1), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine() -> str:
+    """Return what the times depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.machine()
+    return (
+        f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, Numba {version('numba')}"
+    )
+
+
+PAGE = """\
+# Performance
+
+## Training
+
+The published training (Test 1: {cells} cells, {intervals} intervals, γ = {gamma:g}; TOL = {tol:g},
+initial step {step:g}, Armijo's constant {constant:g}), by this package and by the same method
+written plainly in NumPy: finite volumes forward and backward (CWENO3, local Lax–Friedrichs,
+SSP-RK3, steps divided where the CFL condition asks for it), the reduced gradient, steepest descent
+with Armijo backtracking. Written by one run of
+
+    python benchmarks/training.py --write docs/performance.md
+
+Processor time of one core, with the kernels compiled before. Medians, and in brackets the least and
+the largest, of {turns} turns.
+
+{machine}; load average {load}.
+
+The first {iterations} iterations, package and NumPy in turns:
+
+{ratios}
+
+Each activation until the published rule ends it, this package:
+
+{whole}
+"""
+
+
+def page() -> str:
+    """Measure, and return the page."""
+    warm()
+    before = os.getloadavg()[0]
+    ratios = [against_numpy(name) for name in NAMES]
+    whole = list(to_the_end())
+    return PAGE.format(
+        cells=CELLS,
+        intervals=INTERVALS,
+        gamma=GAMMA,
+        tol=SETTINGS.tolerance,
+        step=SETTINGS.initial_step,
+        constant=SETTINGS.armijo_constant,
+        turns=TURNS,
+        machine=machine(),
+        load=f"{before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end",
+        iterations=ITERATIONS,
+        ratios=table(
+            ["σ", "this package [ms]", "NumPy [ms]", "NumPy over this package", "difference of J"],
+            *ratios,
+        ),
+        whole=table(["σ", "seconds", "iterations", "evaluations", "J", "stopped"], *whole),
+    )
+
+
+def main() -> None:
+    """Print the page, or write it too."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", type=Path, help="where to write the page")
+    path = parser.parse_args().write
+    text = page()
+    print(text)
+    if path:
+        path.write_text(text)
 
 
 if __name__ == "__main__":

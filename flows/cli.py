@@ -133,7 +133,15 @@ def _parser() -> argparse.ArgumentParser:
 
     analyse = verbs.add_parser("analyse", help="compute the rates of a store anew")
     analyse.add_argument("store")
+    _add_partial(analyse)
     _add_json(analyse)
+
+    report = verbs.add_parser("report", help="one page with figures, tables and provenance")
+    report.add_argument("store")
+    report.add_argument("--with", dest="other", metavar="OTHER", help="a store to lay beside it")
+    report.add_argument("--folder", help="where to (default: report/ in the run's folder)")
+    _add_partial(report)
+    _add_json(report)
 
     compare = verbs.add_parser("compare", help="two stores, number by number")
     compare.add_argument("store")
@@ -191,6 +199,12 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_positive, help="local workers (default: one per core)")
     parser.add_argument("--max-time", type=_duration, help="stop cleanly after 90s, 30m, 2h …")
     parser.add_argument("--direct", action="store_true", help="without Prefect")
+    _add_partial(parser)
+
+
+def _add_partial(parser: argparse.ArgumentParser) -> None:
+    text = "fit rows that lack points from what is there (default: no fit)"
+    parser.add_argument("--partial", action="store_true", help=text)
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

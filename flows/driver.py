@@ -59,6 +59,7 @@ def drive(
         check_server(url)
     elif not options.direct:
         check_home(_home())
+    resumed = places.store.exists()
     with contextlib.ExitStack() as stack:
         if options.cluster != "local":  # it may be out of reach, and then nothing is written
             client, workers = stack.enter_context(crew_client(options.cluster, options.workers))
@@ -66,6 +67,9 @@ def drive(
         points = " + ".join(f"{point_count(study.step_axes(s))} {s.name}" for s in study.steps)
         session.monitor.say(f"study {study.name}: {points} points → {places.store}")
         stack.enter_context(_stopping(session, options.max_time))
+        session.partial = options.partial
+        if resumed and not url and session.has_all():  # then nothing needs to be started
+            return run_stages(session), session.store
         server = None
         if not (options.direct or url):
             log = places.logs / "prefect-server.log"
@@ -76,8 +80,8 @@ def drive(
         session.crew = Crew(client, workers, Pace())
         session.compile_seconds = warming.result()
         session.monitor.say(f"{workers} workers, kernels ready in {session.compile_seconds:.1f} s")
-        # The figure needs it at the end; meanwhile this thread only waits for the workers.
-        threading.Thread(target=import_module, args=("matplotlib.figure",), daemon=True).start()
+        # The figures need it at the end; meanwhile this thread only waits for the workers.
+        threading.Thread(target=import_module, args=("altair",), daemon=True).start()
         summary = (
             run_stages(session) if options.direct else _run_flow(session, server, options, source)
         )

@@ -17,12 +17,10 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.clusters import crew_client
-from pipeline.analysis_tables import RATES
-from pipeline.layout import analysis_tables
+from pipeline.analysis.text import rate_rows
 from pipeline.plan import StepPlan, Task
 from pipeline.session import Session, Summary, batches, open_session, run_folder
 from pipeline.study import Study
-from pipeline.terminal import rate_rows
 from solvers.warm import warm
 
 prepared: contextvars.ContextVar[Session] = contextvars.ContextVar("prepared")
@@ -72,22 +70,24 @@ def sweep(
 
 def _run(session: Session) -> dict[str, object] | State[None]:
     session.watch_signals()  # Prefect has put its own handlers in place
-    for step in session.study.steps:
-        if session.monitor.stop.is_set():
-            break
-        plan = plan_stage.with_options(task_run_name=f"plan {step.name}")(session, step.name)
-        _run_stage(session, plan)
+    more = True
+    while more:
+        for step in session.study.steps:
+            if not session.monitor.stop.is_set():
+                _run_stage(session, step.name)
+        more = session.sample_more()
     summary = conclude(session)
     if (summaries := finished.get(None)) is not None:
         summaries.append(summary)
     if session.monitor.stop.is_set():
         return Cancelled(message="stopped; run again to go on")
-    if RATES in analysis_tables(session.study):
+    if "particles" in session.study.header.steps:
         publish(session)
     return summary.as_json()
 
 
-def _run_stage(session: Session, plan: StepPlan) -> None:
+def _run_stage(session: Session, step: str) -> None:
+    plan = plan_stage.with_options(task_run_name=f"plan {step}")(session, step)
     cut = batches(plan)
     if not cut:
         return

@@ -13,11 +13,14 @@ import numpy as np
 from rich.console import Console
 
 from flows.clusters import check_cluster
+from pipeline.analysis.records import analysis_records
+from pipeline.analysis.text import print_analysis
 from pipeline.axes import label
 from pipeline.errors import StudyError
 from pipeline.layout import analysis_tables
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
+from pipeline.power import outlook
 from pipeline.root import root_is_readable
 from pipeline.session import (
     RunFolder,
@@ -31,8 +34,6 @@ from pipeline.status import Status
 from pipeline.store import Store, check_usable, check_writable, open_store, stored_study
 from pipeline.study import Study
 from pipeline.terminal import (
-    analysis_records,
-    print_analysis,
     print_counts,
     print_differences,
     print_plan,
@@ -93,9 +94,19 @@ def plan(options: Namespace) -> int:
             }
             for e in estimates
         }
-        _print_json({"schema": 1, "verb": "plan", "study": study.name, "steps": steps, "exit": 0})
+        power = outlook(study)
+        _print_json(
+            {
+                "schema": 1,
+                "verb": "plan",
+                "study": study.name,
+                "steps": steps,
+                "power": power and vars(power),
+                "exit": 0,
+            }
+        )
     else:
-        print_plan(Console(), estimates)
+        print_plan(Console(), estimates, outlook(study))
     return 0
 
 
@@ -140,12 +151,16 @@ def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) 
         figures = ", ".join(str(path) for path in sorted(places.folder.glob("*.png")))
         print(f"store {places.store}" + (f", figures {figures}" if figures else ""))
     if summary.exit:
-        print(f"meanfield: {_how_to_go_on(summary)}", file=sys.stderr)
+        print(f"meanfield: {_how_to_go_on(summary, places.logs)}", file=sys.stderr)
     return summary.exit
 
 
 def verify(options: Namespace) -> int:
-    """Look at every chunk of a store."""
+    """Look at every chunk of a store.
+
+    The exit status is 1 for damage, and where points are pending: a status that is lost reads as
+    never computed. Points that failed are no damage.
+    """
     path = store_path(options.store)
     damages = verify_store(path)
     study = stored_study(path)
@@ -154,7 +169,8 @@ def verify(options: Namespace) -> int:
         store = open_store(path, study)
         counts = {step.name: plan_step(store, step).count for step in study.steps}
     summary = _summary("verify", path, study, counts)
-    exit_status = 1 if damages else summary.exit
+    pending = any(count.pending for count in counts.values())
+    exit_status = int(bool(damages) or pending)
     if options.json:
         found = [
             {"path": d.path, "chunk": d.chunk and list(d.chunk), "problem": d.problem}
@@ -207,7 +223,7 @@ def analyse(options: Namespace) -> int:
     if not analysis_tables(study):
         raise StudyError(f"{path}: nothing to analyse: the study has no rates and no orders")
     check_writable(path)
-    analyse_and_draw(store, folder_of(path, study))
+    analyse_and_draw(store, folder_of(path, study), partial=options.partial)
     counts = {step.name: plan_step(store, step).count for step in study.steps}
     summary = _summary("analyse", path, study, counts)
     if options.json:
@@ -215,6 +231,28 @@ def analyse(options: Namespace) -> int:
         _print_json(summary.as_json())
     else:
         print_analysis(Console(), store)
+    return summary.exit
+
+
+def report(options: Namespace) -> int:
+    """Write the page of a store, or of two side by side."""
+    from pipeline.report.page import write_report
+
+    path = store_path(options.store)
+    other = store_path(options.other, "--with ") if options.other else None
+    study = stored_study(path)
+    store = open_store(path, study)
+    if options.partial and analysis_tables(study):
+        check_writable(path)
+        analyse_and_draw(store, folder_of(path, study), partial=True)
+    folder = Path(options.folder) if options.folder else folder_of(path, study) / "report"
+    page = write_report(path, folder, other)
+    counts = {step.name: plan_step(store, step).count for step in study.steps}
+    summary = _summary("report", path, study, counts)
+    if options.json:
+        _print_json(summary.as_json() | {"report": str(page)})
+    else:
+        print(f"wrote {page}")
     return summary.exit
 
 
@@ -237,7 +275,10 @@ def compare(options: Namespace) -> int:
             }
         )
     else:
-        print_differences(Console(), differences)
+        print_differences(Console(), [d for d in differences if not d.reason])
+        for reason in dict.fromkeys(d.reason for d in differences if d.reason):
+            names = ", ".join(d.variable for d in differences if d.reason == reason)
+            print(f"not compared, because {reason}: {names}")
         print("they differ" if exit_status else "they agree")
     return exit_status
 
@@ -294,7 +335,7 @@ def _summary(verb: str, path: Path, study: Study, points: dict[str, Any]) -> Sum
     return Summary(verb=verb, store=str(path), study=study.name, points=points)
 
 
-def _how_to_go_on(summary: Summary) -> str:
+def _how_to_go_on(summary: Summary, logs: Path) -> str:
     if summary.interrupted:
         return "interrupted; nothing that was finished is lost: the same command goes on"
     if "problem" in summary.extra:
@@ -303,7 +344,7 @@ def _how_to_go_on(summary: Summary) -> str:
     if codes == {str(int(Status.NOT_CONVERGED))}:
         return "some trainings did not converge; their numbers are kept, stop_reason says why"
     if codes:
-        return "some points failed; their logs, with a command that reproduces each, are in logs/"
+        return f"some points failed; their logs, with a command that reproduces each: {logs}"
     return "some points are pending; the same command goes on"
 
 

@@ -2,80 +2,166 @@
 
 from dataclasses import dataclass
 
+from pipeline.statistics.plane import TERMS
 from pipeline.steps.base import Variable
 
 
 @dataclass(frozen=True)
 class AnalysisTable:
-    """Variables of /analysis that share their axes; for studies on the line.
+    """Variables of /analysis that share their axes.
 
     Attributes:
+        name: what its fits are called in messages.
         steps: the steps whose axes it has, all of which the study must have.
-        without: keys whose axes it lacks, because the analysis goes along them.
+        along: the keys that its fits go along.
         variables: what it holds.
-        along: a key that must be an axis for the table to be there.
+        status: the status variable of the last step's table whose numbers it needs.
+        keeps: those keys of ``along`` whose axes it has nevertheless.
+        optional: whether it is there only where the first key of ``along`` is an axis of the study.
+        spaces: on the line ("line"), in R^d ("space"), or both.
     """
 
+    name: str
     steps: tuple[str, ...]
-    without: frozenset[str]
+    along: tuple[str, ...]
     variables: tuple[Variable, ...]
-    along: str = ""
+    status: str = "status"
+    keeps: frozenset[str] = frozenset()
+    optional: bool = False
+    spaces: tuple[str, ...] = ("line",)
+
+    @property
+    def without(self) -> frozenset[str]:
+        """The keys whose axes it lacks, because the fits go along them."""
+        return frozenset(self.along) - self.keeps
 
 
-def _interval(name: str, meaning: str, dims: tuple[str, ...]) -> tuple[Variable, ...]:
+def _interval(
+    name: str, meaning: str, dims: tuple[str, ...] = ("snapshot",)
+) -> tuple[Variable, ...]:
     """A fitted number with the ends of its 95 % confidence interval."""
     return (
-        Variable(name, f"exponent {meaning}", dims),
+        Variable(name, meaning, dims),
         Variable(f"{name}_low", f"lower end of the 95 % confidence interval of {name}", dims),
         Variable(f"{name}_high", f"upper end of the 95 % confidence interval of {name}", dims),
     )
 
 
+SAMPLES = ("particles", "seed")
+FIT = (
+    *_interval("rate", "exponent r of the fit w1 = prefactor M^r"),
+    *_interval("prefactor", "prefactor of the fit w1 = prefactor M^r"),
+    Variable("r_squared", "share of the scatter of log w1 that the fit explains"),
+    Variable("first_particles", "smallest M of the fit; smaller ones are pre-asymptotic"),
+    Variable("rate_expected", "exponent that theory gives over these M"),
+    Variable("rate_bound", "exponent of the upper bound by Fournier and Guillin", dims=()),
+    Variable(
+        "underpowered",
+        "whether the interval of rate is too wide to tell -1/2 from -1/3",
+        flags=("no", "yes"),
+    ),
+    Variable("points_missing", "points of the fit that have no result", dims=()),
+)
 RATES = AnalysisTable(
+    "rate",
     ("particles",),
-    frozenset({"particles", "seed"}),
+    SAMPLES,
     (
-        Variable("rate", "exponent r of the fit w1 = prefactor M^r"),
-        Variable("rate_low", "lower end of the 95 % confidence interval of rate"),
-        Variable("rate_high", "upper end of the 95 % confidence interval of rate"),
-        Variable("prefactor", "prefactor of the fit w1 = prefactor M^r"),
-        Variable("prefactor_low", "lower end of its 95 % confidence interval"),
-        Variable("prefactor_high", "upper end of its 95 % confidence interval"),
+        *FIT,
         Variable("prefactor_expected", "sqrt(2/pi) times the integral of sqrt(F(1-F))"),
         Variable("dobrushin_measured", "largest w1 / w1_initial of all M and seeds"),
         Variable("dobrushin_factor", "exp of the integral of Lip(sigma) |w|, its bound"),
     ),
 )
-FLOOR = AnalysisTable(
+CLOUD_RATES = AnalysisTable(
+    "rate",
+    ("particles",),
+    SAMPLES,
+    (
+        *FIT,
+        *_interval("sliced_rate", "exponent r of the fit sliced_w1 = C M^r"),
+        Variable("sliced_rate_expected", "exponent that theory gives for sliced_w1", dims=()),
+    ),
+    spaces=("space",),
+)
+LOCAL_RATES = AnalysisTable(
+    "local rate",
+    ("particles",),
+    SAMPLES,
+    (
+        *_interval("rate_local", "slope of log w1 between this M and the next smaller one"),
+        *_interval("w1_mean", "mean of w1 over the seeds"),
+    ),
+    keeps=frozenset({"particles"}),
+    spaces=("line", "space"),
+)
+PLANE = AnalysisTable(
+    "joint fit",
     ("particles", "limit"),
-    frozenset({"particles", "seed"}),
-    (Variable("floor", "level at which w1_pde ends for large M: the PDE's own distance"),),
+    ("particles", "cells", "seed"),
+    (
+        *_interval("sampling_rate", "exponent r of the sampling error C M^r in w1_pde"),
+        *_interval("sampling_prefactor", "prefactor C of the sampling error C M^r in w1_pde"),
+        *_interval("grid_order", "exponent r of the grid error D cells^-r in w1_pde"),
+        *_interval("grid_prefactor", "prefactor D of the grid error D cells^-r in w1_pde"),
+        *_interval("plane_floor", "what remains of w1_pde for all M and cells"),
+        Variable("plane_terms", "the terms that the data can tell apart", flags=TERMS),
+        Variable("best_particles", "M of the least error for the budget", ("budget", "snapshot")),
+        Variable("best_cells", "cells of the least error for the budget", ("budget", "snapshot")),
+        Variable("best_error", "w1_pde that the fit gives there", ("budget", "snapshot")),
+    ),
+    status="status_pde",
+)
+FLOOR = AnalysisTable(
+    "floor",
+    ("particles", "limit"),
+    SAMPLES,
+    (
+        Variable("floor", "level at which w1_pde ends for large M: the PDE's own distance"),
+        *_interval("balanced_particles", "M at which sampling error equals grid error"),
+    ),
+    status="status_pde",
 )
 ORDERS = AnalysisTable(
+    "order",
     ("limit",),
-    frozenset({"cells"}),
+    ("cells",),
     (
         Variable("l1_order", "exponent r of the fit l1_error = C cells^-r"),
         Variable("l1_order_deviation", "standard error of l1_order"),
+        Variable("l1_order_expected", "order of l1_error that theory gives"),
         Variable("w1_order", "exponent r of the fit w1_error = C cells^-r"),
         Variable("w1_order_deviation", "standard error of w1_order"),
+        Variable("w1_order_expected", "order of w1_error that theory gives"),
     ),
 )
 LOCAL_ORDERS = AnalysisTable(
+    "local order",
     ("limit",),
-    frozenset(),
+    ("cells",),
     (
         Variable("l1_order_local", "order of l1_error between these cells and the next coarser"),
         Variable("w1_order_local", "order of w1_error between these cells and the next coarser"),
     ),
+    keeps=frozenset({"cells"}),
 )
 CONTROL_RATES = AnalysisTable(
+    "rate of the controls",
     ("train",),
-    frozenset({"training_particles", "seed"}),
+    ("training_particles", "seed"),
     (
-        *_interval("control_rate", "r of the fit control_distance = C M^r", ("norm",)),
-        *_interval("cost_gap_rate", "r of the fit |cost_gap| = C M^r", ()),
+        *_interval("control_rate", "exponent r of the fit control_distance = C M^r", ("norm",)),
+        *_interval("cost_gap_rate", "exponent r of the fit |cost_gap| = C M^r", ()),
     ),
-    along="training_particles",
+    optional=True,
 )
-ANALYSIS = (RATES, FLOOR, ORDERS, LOCAL_ORDERS, CONTROL_RATES)
+ANALYSIS = (
+    RATES,
+    CLOUD_RATES,
+    LOCAL_RATES,
+    PLANE,
+    FLOOR,
+    ORDERS,
+    LOCAL_ORDERS,
+    CONTROL_RATES,
+)

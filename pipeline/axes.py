@@ -20,7 +20,7 @@ import pydantic
 
 from pipeline.errors import StudyError
 from pipeline.settings import Numerics, Problem, Settings, Training
-from pipeline.validation import allowed_values, nearest, show
+from pipeline.validation import allowed_values, nearest, show, validate_value
 
 # The order of the dimensions in a store; keys that are not named here follow, in the study's order.
 ORDER = ("activation", "gamma", "gamma_w", "gamma_b", "cells", "particles", "seed")
@@ -233,7 +233,7 @@ def _values(key: str, spec: object, where: str, path: str, unique: bool = True) 
     raw = _expand(key, spec, f"{where}: {path}")
     if not raw:
         raise StudyError(f"{where}: {path} has no values; allowed: {allowed_values(model, field)}")
-    values = [_checked(model, field, value, f"{where}: {path}") for value in raw]
+    values = [axis_value(model, field, value, where, path) for value in raw]
     if unique:
         _refuse_duplicates(values, f"{where}: {path}")
     return values
@@ -302,20 +302,14 @@ def _mentions_int(annotation: Any) -> bool:
     return annotation is int or any(map(_mentions_int, typing.get_args(annotation)))
 
 
-def _checked(model: type[Settings], key: str, value: object, where: str) -> Value:
-    """One value of an axis, validated as the setting that it replaces."""
-    field = model.model_fields[key]
+def axis_value(model: type[Settings], field: str, value: object, where: str, path: str) -> Value:
+    """One value of an axis, validated as the setting that it replaces.
+
+    Raises:
+        StudyError: if it is none.
+    """
     if value is None:
-        raise StudyError(f"{where}: empty value; allowed: {field.description}")
-    annotation: Any = field.annotation
-    probe = pydantic.create_model("Probe", __base__=Settings, value=(annotation, field))
-    try:
-        checked = probe.model_validate({"value": value}).value  # type: ignore[attr-defined]
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
-        reason = (reason[0].lower() + reason[1:]).replace("\n", " ")
-        raise StudyError(
-            f"{where} = {show(value)}: {reason}; allowed: {field.description}"
-        ) from None
+        allowed = model.model_fields[field].description
+        raise StudyError(f"{where}: {path}: empty value; allowed: {allowed}")
+    checked = validate_value(model, field, value, where, path)
     return float(f"{checked:.12g}") if isinstance(checked, float) else checked

@@ -46,7 +46,7 @@ class Problem:
         perturbed: other controls, to compare with; None unless the study gives some.
         target: the law to be reached, a Distribution or PointMasses on the line, or a
             VectorDistribution; None unless the study gives one.
-        pairs: the rows of initial and of target where both are samples of equally many rows.
+        pairs: the rows of initial and of target where both are samples.
         start: the controls from which training starts; None for 0.
         times: the time grid, (steps + 1,), ending on every knot of the controls.
         snapshot_indices: positions of the snapshots in ``times``.
@@ -86,6 +86,8 @@ class Case:
     sampling: str
     integrator: str
     limiter: Literal["none", "positivity"]
+    exact_particles: int
+    projections: int
     gammas: tuple[float, float]
     loss: str
     training: Training
@@ -110,7 +112,7 @@ def load_law(spec: Any, folder: Path) -> Distribution | VectorDistribution | Poi
 
 
 def load_pairs(initial: Any, target: Any, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """The rows of two samples as they stand in their files, if there are equally many.
+    """The rows of two samples as they stand in their files; None where one is none.
 
     Raises:
         DistributionError: if a file holds no numbers.
@@ -119,7 +121,7 @@ def load_pairs(initial: Any, target: Any, folder: Path) -> tuple[np.ndarray, np.
     if len(tables) < 2 or any(table["kind"] != "samples" for table in tables):
         return None
     first, second = (_rows(table, folder) for table in tables)
-    return (first, second) if len(first) == len(second) else None
+    return first, second
 
 
 def _rows(table: Mapping[str, Any], folder: Path) -> np.ndarray:
@@ -158,8 +160,16 @@ def load_distribution(spec: Any, folder: Path) -> Distribution:
     return laws[kind](**table)
 
 
-def load_controls(spec: Any, folder: Path, horizon: float) -> Controls | VectorControls:
+def load_controls(
+    spec: Any, folder: Path, horizon: float, dimension: int = 1
+) -> Controls | VectorControls:
     """Build the controls from their table, and check them on [0, horizon].
+
+    Args:
+        spec: the table.
+        folder: where relative paths of data files begin.
+        horizon: the end of the time interval.
+        dimension: of the space, in which a number or an expression w means w I, and b (b, ..., b).
 
     Raises:
         ControlError: if an expression or a file is no pair of finite controls there.
@@ -167,7 +177,7 @@ def load_controls(spec: Any, folder: Path, horizon: float) -> Controls | VectorC
     table = _table(spec)
     if "file" in table:
         return read_controls(folder / table["file"], horizon)
-    controls = controls_from(table["w"], table["b"])
+    controls = controls_from(table["w"], table["b"], dimension)
     controls.check(horizon)
     return controls
 

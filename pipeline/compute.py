@@ -29,7 +29,7 @@ from pipeline.shards import (
     write_fields,
 )
 from pipeline.status import Status, status_of
-from pipeline.steps.base import Poll, Step, Table
+from pipeline.steps.base import Outputs, Poll, Step, Table, Variable
 from pipeline.store import Store, check_root, open_store
 from pipeline.study import Study
 from pipeline.upstream import At, Results
@@ -203,13 +203,32 @@ def outputs_of(
 
     Raises:
         NonFiniteError: if one is not.
+        ValueError: if one is missing, or of another shape.
     """
     case = results.case(table.steps[0], at)
     found = dict(table.evaluate(work, case, At(results, at), poll))
     for variable in table.variables:
+        _check_output(results, table, variable, at, found)
         if not (variable.padded or np.all(np.isfinite(found.get(variable.name, 0.0)))):
             raise NonFiniteError(f"{variable.name} is not finite")
     return found
+
+
+def _check_output(
+    results: Results, table: Table, variable: Variable, at: Mapping[str, Value], found: Outputs
+) -> None:
+    """See that a variable is there with its shape, where a step gives it.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not variable.reproducible or (variable.padded and variable.name not in found):
+        return
+    step, wanted = table.steps[0], results.shape_of(table, variable, at)
+    if variable.name not in found:
+        raise ValueError(f"the step {step} gives no {variable.name}")
+    if (shape := np.shape(found[variable.name])) != wanted:
+        raise ValueError(f"the step {step} gives {variable.name} of shape {shape}, not {wanted}")
 
 
 def _put_failure(

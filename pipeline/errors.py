@@ -21,3 +21,7 @@ class StoreError(MeanfieldError, OSError):
 
 class StoreChangedError(StoreError):
     """A store has grown, or been replaced, under a run: what that would write is out of date."""
+
+
+class FigureError(MeanfieldError, ValueError):
+    """A figure has nothing to show: the store lacks what it is made of."""

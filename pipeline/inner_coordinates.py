@@ -1,4 +1,4 @@
-"""Coordinates of the dimensions that are no axes: output times, cells, nodes of controls, norms."""
+"""Coordinates of the dimensions that are no axes: output times, cells, nodes of controls, norms …"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 NORMS = ("C0", "L2")
+BUDGETS = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "snapshot": {"long_name": "output time", "axis": "T"},
     "x": {"long_name": "cell centre", "axis": "X"},
     "time": {"long_name": "node of the controls' time grid"},
     "iteration": {"long_name": "number of the iteration"},
+    "budget": {"long_name": "nominal computing time of one realisation", "units": "s"},
     "norm": {"long_name": "largest entry over time (C0), or root of the integral of squares (L2)"},
 }
 """The dimensions that have a coordinate, and its attributes."""
@@ -28,6 +30,8 @@ def inner_coordinate(document: Mapping[str, Any], name: str, length: int) -> np.
     problem = document["problem"]
     if name == "snapshot":
         return np.array(document["numerics"]["snapshots"])
+    if name == "budget":
+        return np.array(BUDGETS)
     if name == "norm":
         return np.array(NORMS, dtype=object)
     if name == "iteration":

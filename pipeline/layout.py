@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.analysis_tables import ANALYSIS, AnalysisTable
 from pipeline.axes import Axis, Value
-from pipeline.inner_coordinates import ATTRIBUTES, NORMS, TYPES
+from pipeline.inner_coordinates import ATTRIBUTES, BUDGETS, NORMS, TYPES
 from pipeline.status import Status
 from pipeline.steps.base import Step, Table, Variable
 from pipeline.study import Study
@@ -191,6 +191,7 @@ def inner_lengths(study: Study) -> dict[str, int]:
         "component": dimension,
         "other_component": dimension,
         "norm": len(NORMS),
+        "budget": len(BUDGETS),
         "time": study.training.intervals + 1,
         "iteration": study.training.max_iterations + 1,
     }
@@ -235,15 +236,17 @@ def _analysis_arrays(study: Study, stored: dict[str, Axis]) -> Iterator[ArraySpe
 
 
 def analysis_tables(study: Study) -> list[AnalysisTable]:
-    """The tables of /analysis that a study has; none in R^d, where there is no exact limit."""
-    steps = set(study.header.steps)
-    return [
-        table
-        for table in ANALYSIS
-        if study.dimension == 1
-        and steps.issuperset(table.steps)
-        and (not table.along or study.axis(table.along))
-    ]
+    """The tables of /analysis that a study has."""
+    space = "line" if study.dimension == 1 else "space"
+    return [table for table in ANALYSIS if space in table.spaces and _has(study, table)]
+
+
+def _has(study: Study, table: AnalysisTable) -> bool:
+    """Whether a study has the steps of a table, and the axes that its fits go along."""
+    if not set(table.steps) <= set(study.header.steps):
+        return False
+    kept = {key for axis in analysis_axes(study, table) for key in axis.keys}
+    return kept >= table.keeps and not (table.optional and study.axis(table.along[0]) is None)
 
 
 def _coordinates(group: str, axes: Sequence[Axis]) -> Iterator[ArraySpec]:
@@ -322,6 +325,8 @@ def _data(
     dtype: str,
     attributes: dict[str, Any],
 ) -> ArraySpec:
+    if zipped := [key for axis in axes if axis.zipped for key in axis.keys]:
+        attributes = {**attributes, "coordinates": " ".join(zipped)}  # as CF has it
     return ArraySpec(
         f"{group}/{name}",
         (*(axis.name for axis in axes), *dims),

@@ -1,13 +1,16 @@
 """One point, recomputed in the foreground: the command that each failure names."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from pipeline.axes import Axis, Value
+from pipeline.axes import Axis, Value, axis_value, brief, label, section_of
 from pipeline.compute import Deadline, guarded, outputs_of
 from pipeline.errors import StudyError
 from pipeline.layout import variable_path
@@ -16,7 +19,9 @@ from pipeline.status import KEEPS_DATA, Status
 from pipeline.steps.base import Step, Table
 from pipeline.store import Store
 from pipeline.upstream import Results
-from pipeline.validation import nearest, show
+from pipeline.validation import nearest
+
+MOST_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> Point
     Args:
         store: the store of the study.
         step_name: the step.
-        assignments: ``key=value`` for every axis of the step; axes of one value may be left out.
+        assignments: ``key=value`` for every axis of the step, the value as TOML, as JSON or as the
+            store labels it; axes of one value may be left out.
             With the keys of a further table (``cells`` for the step particles) that table's
             variables are computed too.
 
@@ -113,26 +119,52 @@ def _values(
 
 def _matches(axis: Axis, position: int, given: Mapping[str, str]) -> bool:
     return all(
-        _same(stored, given[key])
+        stored in _meant(key, given[key])
         for key, stored in zip(axis.keys, axis.values[position], strict=True)
         if key in given
     )
 
 
-def _same(stored: Value, text: str) -> bool:
-    if isinstance(stored, str):
-        return stored == text
-    try:
-        return float(text) == float(stored)
-    except ValueError:
-        return False
+@lru_cache(maxsize=256)
+def _meant(key: str, text: str) -> frozenset[Value]:
+    """The labels that a value may mean: as it stands, or as TOML or JSON."""
+    found: set[Value] = {text}
+    _, model, field = section_of(key) or ("", None, "")
+    for value in _parsed(text):
+        if isinstance(value, (dict, list)):
+            found.add(json.dumps(value, sort_keys=True))
+        with contextlib.suppress(StudyError):
+            if model is not None:
+                found.add(label(axis_value(model, field, value, "point", f"point.{key}")))
+    return frozenset(found)
+
+
+def _parsed(text: str) -> Iterator[Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        table = tomllib.loads(f"value = {text}")
+        if len(table) == 1:
+            yield table["value"]
+    with contextlib.suppress(ValueError, RecursionError):
+        yield json.loads(text)
 
 
 def _which(store: Store, axis: Axis, given: Mapping[str, str], matches: int) -> str:
-    labels = {key: [axis.labels(key)[i] for i in store.positions(axis.name)] for key in axis.keys}
-    asked = {key: given[key] for key in axis.keys if key in given}
-    problem = "is missing" if matches and not asked else f"= {show(asked)} is no point of the study"
-    return f"point: {', '.join(axis.keys)} {problem}; allowed: {show(labels)}"
+    places = store.positions(axis.name)
+    labels = {key: [brief(axis.labels(key)[i], 60) for i in places] for key in axis.keys}
+    asked = [f"{key} = {given[key]}" for key in axis.keys if key in given]
+    if not asked:
+        problem = f"{', '.join(axis.keys)} is missing"
+    else:
+        several = "several points" if matches else "no point"
+        problem = f"{', '.join(asked)} is {several} of the study"
+    allowed = [(f"{key} " if axis.zipped else "") + _some(labels[key]) for key in axis.keys]
+    return f"point: {problem}; allowed: {'; '.join(allowed)}"
+
+
+def _some(labels: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(labels))
+    more = f", … ({len(distinct)} in all)" if len(distinct) > MOST_LISTED else ""
+    return ", ".join(distinct[:MOST_LISTED]) + more
 
 
 def _differing(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 from pipeline.local_cluster import local_client
 from pipeline.session import Session, Summary, open_session, run_folder
+from pipeline.steps.base import Step
 from pipeline.study import Study
 
 
@@ -32,14 +33,20 @@ def run_study(study: Study, store: str | Path | None = None, workers: int = 1) -
 
 
 def run_stages(session: Session) -> Summary:
-    """Run every step of a session's study, and conclude."""
-    for step in session.study.steps:
-        if session.monitor.stop.is_set():
-            break
-        plan = session.plan(step)
-        if not plan.tasks:
-            continue
+    """Run every step of a session's study, again while it takes more seeds, and conclude."""
+    more = True
+    while more:
+        for step in session.study.steps:
+            _run_stage(session, step)
+        more = session.sample_more()
+    return session.conclude()
+
+
+def _run_stage(session: Session, step: Step) -> None:
+    if session.monitor.stop.is_set():
+        return
+    plan = session.plan(step)
+    if plan.tasks:
         with session.stage(plan):
             suspects = session.execute(plan.tasks)
             session.execute_suspects(suspects)
-    return session.conclude()

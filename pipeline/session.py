@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pipeline.analysis import analyse
+from pipeline.analysis.analyse import analyse
+from pipeline.analysis.rates import widest_half_width
 from pipeline.compute import RunSpec
 from pipeline.errors import StoreError, StudyError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
@@ -113,6 +114,27 @@ def new_store_path(text: str | Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Precision:
+    """How narrow the intervals of the rates are.
+
+    Attributes:
+        wanted: half the width that the study asks for.
+        reached: that of the widest.
+        seeds: from how many seeds.
+    """
+
+    wanted: float
+    reached: float
+    seeds: int
+
+    def __str__(self) -> str:
+        return (
+            f"the widest interval of a rate is ± {self.reached:.3g} with {self.seeds} seeds, "
+            f"wanted ± {self.wanted:g}"
+        )
+
+
 @dataclass
 class Summary:
     """What a run did, as ``--json`` prints it and run.json keeps it."""
@@ -125,6 +147,8 @@ class Summary:
     core_seconds: float = 0.0
     wall_seconds: float = 0.0
     interrupted: int = 0
+    precision: Precision | None = None
+    settled: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -133,7 +157,7 @@ class Summary:
         if self.interrupted:
             return 128 + self.interrupted
         incomplete = any(count.failures or count.pending for count in self.points.values())
-        return int(incomplete or "problem" in self.extra)
+        return int(incomplete or not self.settled or "problem" in self.extra)
 
     def as_json(self) -> dict[str, Any]:
         """The object of the JSON interface, schema 1."""
@@ -147,28 +171,41 @@ class Summary:
             "core_seconds": round(self.core_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
             "exit": self.exit,
+            **({"precision": vars(self.precision)} if self.precision else {}),
             **self.extra,
         }
 
 
 ANALYSED = (
+    "particles/status",
+    "particles/status_pde",
     "particles/w1",
     "particles/w1_initial",
     "particles/w1_pde",
+    "particles/sliced_w1",
+    "limit/status",
     "limit/l1_error",
     "limit/w1_error",
+    "train/status",
+    "train/control_distance",
+    "train/cost_gap",
 )
 
 
-def analyse_and_draw(store: Store, folder: Path) -> None:
-    """Compute the analysis of a store anew, and its figure where there is a folder for it.
+def analyse_and_draw(store: Store, folder: Path, *, partial: bool = False) -> None:
+    """Compute the analysis of a store anew, and its figures where there is a folder for them.
+
+    Args:
+        store: the store.
+        folder: where figures go.
+        partial: whether rows that lack points are fitted from what is there.
 
     Raises:
         StoreError: if what it needs is damaged, or the store has grown under the run.
     """
     check_readable(store, *ANALYSED)
     store.check_unchanged()
-    analyse(store)
+    analyse(store, partial=partial)
     if folder.is_dir():
         draw_figures(store, folder)
 
@@ -187,12 +224,15 @@ class Session:
         crew: who computes.
         monitor: what has happened so far.
         redo: statuses whose points are computed again.
+        partial: whether fits are made where points are missing.
         leftovers: what killed writers had left when the session opened.
         started: when that was.
         compile_seconds: what compiling or loading the kernels took.
         signal: the signal that stopped the run, if one did.
         on_signal: what turns SIGINT and SIGTERM into a clean stop.
         problem: what ended the run early, if something did.
+        precision: how narrow the intervals are, where the study asks for a width.
+        settled: whether it has been decided that no more seeds are needed.
     """
 
     study: Study
@@ -201,12 +241,15 @@ class Session:
     crew: Crew
     monitor: Monitor
     redo: frozenset[int] = frozenset()
+    partial: bool = False
     leftovers: set[Path] = field(default_factory=set)
     started: float = field(default_factory=time.perf_counter)
     compile_seconds: float = 0.0
     signal: int = 0
     on_signal: SignalHandler | None = None
     problem: str = ""
+    precision: Precision | None = None
+    settled: bool = True
 
     @property
     def spec(self) -> RunSpec:
@@ -222,6 +265,11 @@ class Session:
             plan = plan_step(self.store, step, self.redo)
         return plan  # noqa: RET504 - the context may swallow an error
 
+    def has_all(self) -> bool:
+        """Whether the store lacks no point, and more seeds are not asked for."""
+        open_ended = self.study.analysis.rate_half_width is not None
+        return not open_ended and not any(self.plan(step).tasks for step in self.study.steps)
+
     def execute(self, tasks: Sequence[Task]) -> list[Task]:
         """Compute some tasks; returns those that killed their workers.
 
@@ -236,6 +284,37 @@ class Session:
         """Compute tasks that killed their workers, alone."""
         with self._ending_cleanly():
             execute_suspects(self.spec, self.store, tasks, self.crew, self.monitor)
+
+    def sample_more(self) -> bool:
+        """Double the seeds if the study wants narrower intervals than it has; whether it did.
+
+        What it decides depends on the study and on the results alone, so a run that was
+        interrupted, or is run once more, comes to the same seeds.
+        """
+        wanted, most = self.study.analysis.rate_half_width, self.study.analysis.max_seeds
+        if wanted is None:
+            return False
+        self.settled = False
+        if self.monitor.stop.is_set():
+            return False
+        grown = False
+        with self._ending_cleanly():
+            grown = self._add_seeds(wanted, most)
+        return grown  # noqa: RET504 - the context may swallow an error
+
+    def _add_seeds(self, wanted: float, most: int) -> bool:
+        check_readable(self.store, *ANALYSED)
+        reached = widest_half_width(self.store, self.partial)
+        seeds = next(len(axis) for axis in self.study.axes if axis.name == "seed")
+        self.precision = Precision(wanted, reached, seeds)
+        self.settled = not reached > wanted or seeds >= most
+        if self.settled:
+            return False
+        study = self.study.with_seeds(min(2 * seeds, most))
+        self.monitor.say(f"{self.precision}: on to {min(2 * seeds, most)} seeds")
+        self.store = open_and_grow(self.places.store, study)
+        self.study = study
+        return True
 
     @contextlib.contextmanager
     def _ending_cleanly(self) -> Iterator[None]:
@@ -273,7 +352,7 @@ class Session:
         points: dict[str, Count] = {}
         if not self.monitor.stop.is_set():
             with self._ending_cleanly():
-                analyse_and_draw(self.store, self.places.folder)
+                analyse_and_draw(self.store, self.places.folder, partial=self.partial)
         with self._ending_cleanly():
             remove_partial(self.leftovers & partial_files(self.store.path))
             counts = {s.name: plan_step(self.store, s).count for s in self.study.steps}
@@ -288,6 +367,8 @@ class Session:
             core_seconds=self.monitor.core_seconds,
             wall_seconds=time.perf_counter() - self.started,
             interrupted=self.signal,
+            precision=self.precision,
+            settled=self.settled,
             extra={"compile_seconds": round(self.compile_seconds, 3)},
         )
         if self.problem:
@@ -337,7 +418,7 @@ def open_session(
         store = open_and_grow(places.store, study)
         monitor = Monitor(places.logs, places.store, stream)
         crew = Crew(client, workers, Pace())
-        yield Session(study, places, store, crew, monitor, redo, leftovers)
+        yield Session(study, places, store, crew, monitor, redo, leftovers=leftovers)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """The sections of a study file as frozen, validated settings.
 
-Each field's description says what is allowed; it is what a user is told when a value is refused.
+Each field's title says what it means, its description what is allowed; the latter is what a user is
+told when a value is refused. docs/study-reference.md is made of both.
 """
 
 from collections.abc import Mapping
@@ -295,103 +296,214 @@ class Header(Settings):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        title="what it is called; its folder is runs/NAME",
     )
-    seed: Whole = Field(0, ge=0, le=MAX_SEED, description="a whole number from 0 to 2^63 - 1")
+    seed: Whole = Field(
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="a whole number from 0 to 2^63 - 1",
+        title="root of every random stream",
+    )
     steps: tuple[str, ...] = Field(
         ("limit", "particles"),
         min_length=1,
         strict=False,
-        description="a list of steps, each once",
+        description="a list of steps, each once: train, limit, particles, dependence, or one of "
+        "your own as 'module:function'",
+        title="what is computed",
+    )
+    modules: str | None = Field(
+        None,
+        min_length=1,
+        description="the path of a folder; without it that of the study file",
+        title="where the modules of steps of your own are looked for",
     )
 
 
 class Problem(Settings):
     """Section [problem]: the mean-field equation (5) of Herty et al. and its data."""
 
-    horizon: Positive = Field(description="a positive number")
+    horizon: Positive = Field(description="a positive number", title="final time T")
     domain: Annotated[
         Literal["auto"] | tuple[float, float],
         PlainValidator(_domain),
         PlainSerializer(lambda value: value if value == "auto" else list(value)),
-    ] = Field("auto", description="'auto' or [low, high] with low < high")
-    initial: InitialLaw = Field(description="a distribution: { kind = ..., ... }")
-    target: TargetLaw | None = Field(None, description="a distribution: { kind = ..., ... }")
+    ] = Field(
+        "auto",
+        description="'auto' or [low, high] with low < high",
+        title="interval of the PDE grid; 'auto' holds all mass",
+    )
+    initial: InitialLaw = Field(
+        description="a distribution: { kind = ..., ... }", title="initial law f_0"
+    )
+    target: TargetLaw | None = Field(
+        None, description="a distribution: { kind = ..., ... }", title="law to be reached"
+    )
     loss: Literal["quadratic", "paired", "w2", "energy", "l2"] = Field(
-        "quadratic", description="quadratic, paired, w2, energy or l2"
+        "quadratic",
+        description="quadratic, paired, w2, energy or l2",
+        title="distance of the final law to the target, for train",
     )
     controls: Controls | None = Field(
-        None, description="{ w = ..., b = ... } or { file = 'controls.npz' }"
+        None,
+        description="{ w = ..., b = ... } or { file = 'controls.npz' }",
+        title="w(t) and b(t); absent where they are trained",
     )
     perturbed: Controls | None = Field(
-        None, description="{ w = ..., b = ... } or { file = 'controls.npz' }"
+        None,
+        description="{ w = ..., b = ... } or { file = 'controls.npz' }",
+        title="other controls, for the step dependence",
     )
     activation: Annotated[str, PlainValidator(_activation)] | None = Field(
-        None, description=", ".join(ACTIVATIONS)
+        None, description=", ".join(ACTIVATIONS), title="σ"
     )
-    gamma: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
-    gamma_w: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
-    gamma_b: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
+    gamma: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a number, 0 or more", title="weight of the control cost, for train"
+    )
+    gamma_w: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="a number, 0 or more",
+        title="weight of |w|² in it, with gamma_b in place of gamma",
+    )
+    gamma_b: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a number, 0 or more", title="weight of |b|² in it"
+    )
 
 
 class Numerics(Settings):
     """Section [numerics]: discretisation."""
 
-    time_step: Positive = Field(1e-2, description="a positive number")
+    time_step: Positive = Field(
+        1e-2,
+        description="a positive number",
+        title="time step of the particles; the PDE divides it as CFL asks",
+    )
     snapshots: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
         None,
         min_length=1,
         strict=False,
         description="ascending multiples of time_step from 0 to horizon",
+        title="output times; 0 and the horizon without it",
     )
     sampling: Literal["iid", "quantile", "sobol", "iid-sorted"] = Field(
-        "iid", description="iid, quantile, sobol or iid-sorted"
+        "iid",
+        description="iid, quantile, sobol or iid-sorted",
+        title="how particles are drawn from the initial law",
     )
-    integrator: Literal["euler", "ssprk3", "rk4"] = Field("rk4", description="euler, ssprk3 or rk4")
-    limiter: Literal["none", "positivity"] = Field("none", description="none or positivity")
-    point_timeout: Positive = Field(600.0, description="a positive number of seconds")
+    integrator: Literal["euler", "ssprk3", "rk4"] = Field(
+        "rk4",
+        description="euler, ssprk3 or rk4",
+        title="time integrator of the particles and of lagrangian training",
+    )
+    limiter: Literal["none", "positivity"] = Field(
+        "none", description="none or positivity", title="limiter of the PDE scheme"
+    )
+    exact_particles: Whole = Field(
+        2000,
+        ge=0,
+        le=20000,
+        description="a whole number from 0 to 20000",
+        title="the most particles whose exact W1 is computed in R^d",
+    )
+    projections: Whole = Field(
+        256,
+        ge=2,
+        le=10**6,
+        description="a whole number from 2 to 10^6",
+        title="number of directions of the sliced W1 in R^d",
+    )
+    point_timeout: Positive = Field(
+        600.0, description="a positive number of seconds", title="time after which a point fails"
+    )
     cells: Annotated[int, BeforeValidator(_whole), Field(ge=8, le=10**7)] | None = Field(
-        None, description="a whole number from 8 to 10^7"
+        None, description="a whole number from 8 to 10^7", title="number of cells of the PDE grid"
     )
     particles: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10**9)] | None = Field(
-        None, description="a whole number from 1 to 10^9"
+        None, description="a whole number from 1 to 10^9", title="number of particles M"
     )
     seed: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_SEED)] | None = Field(
-        None, description="a whole number from 0 to 2^63 - 1"
+        None,
+        description="a whole number from 0 to 2^63 - 1",
+        title="number of the sample, in the study's random stream",
     )
 
 
-def _whole_from(low: int, high: int, default: int) -> Any:
+def _whole_from(low: int, high: int, default: int, title: str) -> Any:
     """A whole number from `low` to `high`."""
     text = f"a whole number from {low} to {high}"
-    return Field(default, ge=low, le=high, description=text)
+    return Field(default, ge=low, le=high, description=text, title=title)
 
 
 class Training(Settings):
     """Section [training]: how controls are found where they are not given."""
 
     discretization: Literal["eulerian", "lagrangian"] = Field(
-        "eulerian", description="eulerian or lagrangian"
+        "eulerian",
+        description="eulerian or lagrangian",
+        title="finite volumes, or nodes with the exact discrete gradient",
     )
-    optimizer: Literal["armijo", "lbfgs"] = Field("armijo", description="armijo or lbfgs")
-    tolerance: Positive = Field(1e-4, description="a positive number")
-    max_iterations: Whole = _whole_from(1, 10**6, 5000)
-    intervals: Whole = _whole_from(1, 10**5, 100)
-    starts: Whole = _whole_from(1, 10**4, 1)
+    optimizer: Literal["armijo", "lbfgs"] = Field(
+        "armijo", description="armijo or lbfgs", title="the published steepest descent, or L-BFGS"
+    )
+    tolerance: Positive = Field(
+        1e-4,
+        description="a positive number",
+        title="bound on the controls' relative change (armijo) or the scaled gradient (lbfgs)",
+    )
+    max_iterations: Whole = _whole_from(
+        1, 10**6, 5000, title="the most iterations; beyond them a training is not converged"
+    )
+    intervals: Whole = _whole_from(
+        1, 10**5, 100, title="number of intervals of the controls' time grid"
+    )
+    starts: Whole = _whole_from(
+        1, 10**4, 1, title="number of starts, random after the first; the best is kept"
+    )
     start: Controls | None = Field(
-        None, description="{ w = ..., b = ... } or { file = 'controls.npz' }; 0 without it"
+        None,
+        description="{ w = ..., b = ... } or { file = 'controls.npz' }; 0 without it",
+        title="the first start",
     )
-    warm_start: bool = Field(False, description="true or false")
-    cells: Whole = _whole_from(8, 10**7, 200)
-    particles: Whole = _whole_from(0, 10**9, 0)
-    steps_per_interval: Whole = _whole_from(1, 10**4, 1)
+    warm_start: bool = Field(
+        False,
+        description="true or false",
+        title="whether to start at the optimum of ten times the γ, down from about 1",
+    )
+    cells: Whole = _whole_from(8, 10**7, 200, title="number of cells of eulerian training")
+    particles: Whole = _whole_from(
+        0, 10**9, 0, title="samples to train on; 0 trains on the law itself"
+    )
+    steps_per_interval: Whole = _whole_from(
+        1, 10**4, 1, title="time steps in each interval, for lagrangian"
+    )
     pinned: bool | None = Field(
-        None, description="true or false; without it true for armijo and false for lbfgs"
+        None,
+        description="true or false; without it true for armijo and false for lbfgs",
+        title="whether w(0) = b(0) = 0 is held",
     )
-    initial_step: Positive = Field(10.0, description="a positive number")
+    initial_step: Positive = Field(
+        10.0, description="a positive number", title="first step of the line search of armijo"
+    )
     armijo_constant: Annotated[float, Field(gt=0, lt=1)] = Field(
-        1e-4, description="a number between 0 and 1"
+        1e-4,
+        description="a number between 0 and 1",
+        title="constant of the sufficient decrease of armijo",
     )
-    max_backtracking: Whole = _whole_from(0, 1000, 10)
+    max_backtracking: Whole = _whole_from(
+        0, 1000, 10, title="the most halvings of the step of armijo"
+    )
+
+
+class Analysis(Settings):
+    """Section [analysis]: what the results are to be good for; it changes no result."""
+
+    rate_half_width: Positive | None = Field(
+        None,
+        description="a positive number: half the width of the interval of every rate",
+        title="seeds are doubled until every interval of a rate is as narrow",
+    )
+    max_seeds: Whole = _whole_from(3, 10**6, 512, title="the most seeds that this may take")
 
 
 SECTIONS: dict[str, type[Settings]] = {
@@ -399,6 +511,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "problem": Problem,
     "numerics": Numerics,
     "training": Training,
+    "analysis": Analysis,
 }
 
 

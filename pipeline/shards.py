@@ -158,10 +158,48 @@ def read_block(
         data[variable.name] = values
         if not variable.padded:
             complete &= ~np.isnan(values).reshape(*shape, -1).any(axis=-1)
-    keeps = np.isin(status, [int(s) for s in KEEPS_DATA])
-    missing = (status == Status.PENDING) | (keeps & ~complete) | np.isin(status, list(redo))
+    missing = (status == Status.PENDING) | (_keeps(status) & ~complete)
+    missing |= np.isin(status, list(redo - {Status.UPSTREAM}))
+    if (waits := status == Status.UPSTREAM).any():
+        missing |= waits & _can_go_on(store, step, table, axes, region, redo, reader)
     missing &= store.wanted(axes)[region]
     return TableBlock(table, axes, region, status, data, missing)
+
+
+def _keeps(status: np.ndarray) -> np.ndarray:
+    return np.isin(status, [int(s) for s in KEEPS_DATA])
+
+
+def _can_go_on(
+    store: Store,
+    step: Step,
+    table: Table,
+    axes: Sequence[Axis],
+    region: Region,
+    redo: frozenset[int],
+    reader: Reader,
+) -> np.ndarray:
+    """Where the points that a table's points stand on have numbers, or are computed with them.
+
+    What failed for good keeps the points after it from being tried in vain; once it has succeeded,
+    they are as good as pending.
+    """
+    shape = tuple(s.stop - s.start for s in region)
+    parts = {axis.name: part for axis, part in zip(axes, region, strict=True)}
+    before = store.study.steps_before(step, table)
+    go_on = np.full(shape, bool(before) or Status.UPSTREAM in redo)
+    for earlier in before:
+        first = earlier.tables[0]
+        own = [axis.name for axis in store.table_axes(first)]
+        path = f"{earlier.name}/{first.status}"
+        status = reader.read(path, tuple(parts[name] for name in own))
+        if status is not None:
+            fine = _keeps(status)
+            if earlier is step:
+                fine |= np.isin(status, [*redo, Status.PENDING, Status.UPSTREAM])
+            lengths = zip(axes, shape, strict=True)
+            go_on &= fine.reshape([n if axis.name in own else 1 for axis, n in lengths])
+    return go_on
 
 
 def missing_points(blocks: Sequence[TableBlock]) -> np.ndarray:

@@ -36,6 +36,7 @@ from pipeline.layout import (
     shard_shape,
     table_axes,
 )
+from pipeline.local_store import ExistingStore
 from pipeline.root import (
     FORMAT,
     Document,
@@ -217,7 +218,8 @@ def open_root(path: Path, *, mend: bool = False) -> zarr.Group:
                 write_root(path, document)
             restore_nodes(path, document, damaged_nodes(path, document))
         writable = os.access(path, os.W_OK)
-        root = zarr.open_group(path, mode="r+" if writable else "r", use_consolidated=True)
+        folder = ExistingStore(path)
+        root = zarr.open_group(folder, mode="r+" if writable else "r", use_consolidated=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: the store is damaged; `run` mends it ({error})") from None
     if mend:
@@ -516,7 +518,8 @@ def _difference(study: Study, key: str, stored: Any, ours: Any) -> str:
     if _FILE.sub("", text) == _FILE.sub("", other):
         section, _, name = key.partition(".")
         files = ", ".join(_FILE.findall(json.dumps(study.document()[section].get(name))))
-        return f"the content of {files} ({key}) has changed since the store was made"
+        what = f"the content of {files}" if files else "the code of an own step"
+        return f"{what} ({key}) has changed since the store was made"
     return (
         f"the store belongs to another study: {key} is {show(stored)} there and {show(ours)} here"
     )

@@ -1,5 +1,6 @@
 """A study: what to compute, read from a TOML file or given as tables, and validated as a whole."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -28,9 +29,10 @@ from pipeline.axes import (
 from pipeline.case import Case, Problem, load_controls, load_law, load_pairs
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
-from pipeline.steps.base import Step, Traits
+from pipeline.steps.base import ONLY_WITH, Step, Table, Traits
+from pipeline.steps.own import check_cost, is_own, make_own, source_of
 from pipeline.study_file import override, read_toml
-from pipeline.training import check_training
+from pipeline.training import misfit
 from pipeline.validation import nearest, show, validate
 from solvers import NUMERICS_VERSION
 from solvers.activations import activation
@@ -41,7 +43,8 @@ from solvers.time_grid import time_grid
 if TYPE_CHECKING:
     import xarray as xr
 
-TABLES = ("study", "problem", "axes", "numerics", "training")
+FOR_TRAINING = ("loss", "gamma", "gamma_w", "gamma_b")  # keys of [problem] for the step train alone
+TABLES = ("study", "problem", "axes", "numerics", "training", "analysis")
 
 
 class Study:
@@ -56,6 +59,7 @@ class Study:
         axes: what varies, and over which values.
         numerics: the discretisation.
         training: how controls are found (only where the step train is in use).
+        analysis: how narrow the intervals are to be, and how many seeds that may take.
         folder: where relative paths of data files begin.
         where: what messages call this study.
 
@@ -70,6 +74,7 @@ class Study:
         axes: Mapping[str, Any] | None = None,
         numerics: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
+        analysis: Mapping[str, Any] | None = None,
         *,
         folder: str | Path = ".",
         where: str = "study",
@@ -77,6 +82,7 @@ class Study:
         self.where = where
         self.folder = Path(folder).resolve()
         self.header = validate(settings.Header, study, where, "study")
+        self.listed_steps = self.header.steps
         self._check_steps()
         self.axes = read_axes({} if axes is None else axes, where, self.folder)
         self.problem = validate(
@@ -97,12 +103,15 @@ class Study:
             where,
             "training",
         )
+        self.analysis = validate(settings.Analysis, analysis or {}, where, "analysis")
         self.dimension = self._dimension()
         self.steps = self._steps()
+        self._name_own_steps()
         self._check_what_is_given()
         self._check_dimension()
         self._check_zip_names()
         self.axes = self._complete_axes()
+        self._check_analysis()
         self.snapshots = self._snapshots()
         self._check_problems()
 
@@ -181,6 +190,14 @@ class Study:
         keys = set(step.keys).union(*(other.keys for other in others))
         return tuple(axis for axis in self.axes if keys.intersection(axis.keys))
 
+    def steps_before(self, step: Step, table: Table) -> list[Step]:
+        """The steps whose points a table of a step stands on; its own for a further table."""
+        names = {name for name in table.steps if name != step.name}
+        if self.trains and step.name != "train":
+            names.add("train")
+        own = [step] if table is not step.tables[0] else []
+        return [self.step(name) for name in sorted(names)] + own
+
     def document(self) -> dict[str, Any]:
         """The study with every default and every axis value written out, as TOML tables."""
         plain: dict[str, Any] = {
@@ -195,11 +212,12 @@ class Study:
             if axis.zipped
         ]
         return {
-            "study": _dump(self.header, set()),
+            "study": _dump(self.header, set()) | self._steps_as_listed(),
             "problem": self._absolute(_dump(self.problem, self._varying("problem"))),
             "numerics": _dump(self.numerics, self._varying("numerics"))
             | {"snapshots": list(self.snapshots)},
             "training": _dump(self.training, self._varying("training")),
+            "analysis": _dump(self.analysis, set()),
             "axes": plain | ({"zip": zipped} if zipped else {}),
         }
 
@@ -225,7 +243,9 @@ class Study:
             f"{section}.{k}": v for section, table in sections.items() for k, v in table.items()
         }
         flat["study.seed"] = self.header.seed
-        flat["study.steps"] = list(self.header.steps)
+        flat["study.steps"] = list(self.listed_steps)
+        if sources := [str(source_of(name, self.modules)) for name in self._own_references()]:
+            flat["study.code"] = [{"file": source} for source in sources]
         flat["dimensions"] = {axis.name: list(axis.keys) for axis in self.axes}
         flat["numerics_version"] = NUMERICS_VERSION
         return {key: self._hashed(value) for key, value in sorted(flat.items())}
@@ -262,6 +282,8 @@ class Study:
             sampling=values.get("sampling", self.numerics.sampling),
             integrator=values.get("integrator", self.numerics.integrator),
             limiter=values.get("limiter", self.numerics.limiter),
+            exact_particles=values.get("exact_particles", self.numerics.exact_particles),
+            projections=values.get("projections", self.numerics.projections),
             gammas=self._gammas(values),
             loss=values.get("loss", self.problem.loss),
             training=self._training(values),
@@ -299,7 +321,8 @@ class Study:
 
         horizon = setting("horizon")
         time_step = chosen.get("time_step", self.numerics.time_step)
-        controls = self._load("controls", load_controls, setting("controls"), horizon)
+        dimension = settings.dimension_of(setting("initial"))
+        controls = self._load("controls", load_controls, setting("controls"), horizon, dimension)
         intervals = chosen.get("intervals", self.training.intervals)
         start = chosen.get("start", self.training.start)
         knots = controls.knots if controls else np.linspace(0.0, horizon, intervals + 1)
@@ -307,12 +330,13 @@ class Study:
             times, indices = time_grid(horizon, time_step, knots, self.snapshots)
         except InputError as error:
             raise StudyError(f"{self.where}: {error}") from None
-        first = self._load("start", load_controls, start, horizon)
+        first = self._load("start", load_controls, start, horizon, dimension)
         for key, given in (("problem.controls", controls), ("training.start", first)):
-            if given and given.dimension != self.dimension:
+            if given and given.dimension != dimension:
                 raise StudyError(
-                    f"{self.where}: {key} are for R^{given.dimension}, but "
-                    f"problem.initial is a law in R^{self.dimension}"
+                    f"{self.where}: {self._given_as(key)}: controls for R^{given.dimension}, but "
+                    f"problem.initial is a law in R^{dimension}; allowed: controls for "
+                    f"R^{dimension}"
                 )
         return Problem(
             horizon=horizon,
@@ -333,22 +357,28 @@ class Study:
             return None if spec is None else load(spec, self.folder, *more)
         except InputError as error:
             section = "training" if key == "start" else "problem"
-            raise StudyError(f"{self.where}: {section}.{key}: {error}") from None
+            raise StudyError(
+                f"{self.where}: {self._given_as(f'{section}.{key}')}: {error}"
+            ) from None
 
-    def _dimension(self) -> int:
-        """The dimension of the space, that of all initial laws."""
+    def _dimensions(self) -> set[int]:
+        """The dimensions of the spaces that the initial laws live on."""
         axis = self.axis("initial")
         laws = [self.problem.initial] if axis is None else axis.settings("initial")
-        found = {settings.dimension_of(law) for law in laws}
-        if len(found) > 1:
-            raise StudyError(
-                f"{self.where}: axes.initial: laws in spaces of different dimensions, "
-                f"{', '.join(f'R^{d}' for d in sorted(found))}"
-            )
-        return found.pop()
+        return {settings.dimension_of(law) for law in laws}
+
+    def _dimension(self) -> int:
+        """The dimension of the space; the largest where initial laws live on several."""
+        return max(self._dimensions())
 
     def _check_dimension(self) -> None:
-        """In R^d not every step and not every sampling is at hand."""
+        """In R^d not every step and sampling is at hand; some settings are for R^d only."""
+        found = sorted(self._dimensions())
+        if len(found) > 1 and self.trains:
+            raise StudyError(
+                f"{self.where}: axes.initial: laws in {', '.join(f'R^{d}' for d in found)}; the "
+                "step 'train' needs laws in one space"
+            )
         for step in self.steps:
             if self.dimension > step.max_dimension:
                 raise StudyError(
@@ -363,31 +393,79 @@ class Study:
                     f"{self.where}: numerics.sampling = '{sampling}' works on the line; allowed "
                     f"in R^{self.dimension}: {', '.join(VECTOR_SAMPLINGS)}"
                 )
+        used = {key for step in self.steps for key in step.keys} | self._varying("numerics")
+        for key in sorted({"exact_particles", "projections"} - used):
+            if getattr(self.numerics, key) != settings.default_of(f"numerics.{key}"):
+                raise StudyError(
+                    f"{self.where}: numerics.{key}: {self._useless(key)}; in R^d the step "
+                    "particles does"
+                )
 
     def _check_steps(self) -> None:
         names = self.header.steps
         for name in names:
-            if name not in STEPS:
+            if name not in STEPS and not is_own(name):
                 raise StudyError(
-                    f"{self.where}: study.steps: unknown step {show(name)}; {nearest(name, STEPS)}"
+                    f"{self.where}: study.steps: unknown step {show(name)}; "
+                    f"{nearest(name, STEPS)}, or one of your own as module:function"
                 )
         if len(set(names)) != len(names):
             raise StudyError(f"{self.where}: study.steps = {list(names)}: a step occurs twice")
 
     def _steps(self) -> tuple[Step, ...]:
         """The steps in the order in which they run, as this study needs them."""
-        names = self.header.steps
+        traits = self._traits()
+        shipped = [make(traits) for name, make in STEPS.items() if name in traits.steps]
+        with self._naming("study.steps"):
+            own = [make_own(name, traits, self.modules) for name in self._own_references()]
+        return (*shipped, *own)
+
+    def _traits(self) -> Traits:
         varying = frozenset(key for axis in self.axes for key in axis.keys)
         given = self.problem.model_dump(exclude_none=True)
-        traits = Traits(
-            names,
+        chosen = {"discretization": self.training, "optimizer": self.training, "loss": self.problem}
+        return Traits(
+            tuple(name for name in self.listed_steps if not is_own(name)),
             self.dimension,
             target="target" in given and self.dimension == 1,
             gammas=tuple(key for key in ("gamma", "gamma_w", "gamma_b") if key in given),
             microscopic=self.training.particles > 0 or "training_particles" in varying,
             axes=varying,
+            choices={
+                key: frozenset(axis.settings(key) if axis else [getattr(section, key)])
+                for key, section in chosen.items()
+                for axis in [self.axis(key)]
+            },
         )
-        return tuple(make(traits) for name, make in STEPS.items() if name in names)
+
+    @property
+    def modules(self) -> Path:
+        """The folder in which the modules of the user's own steps are looked for."""
+        return (self.folder / (self.header.modules or "")).resolve()
+
+    def _own_references(self) -> list[str]:
+        """The user's own steps as the study file lists them: ``module:function``."""
+        return [name for name in self.listed_steps if is_own(name)]
+
+    def _own_steps(self) -> list[tuple[str, Step]]:
+        """The user's own steps, each with how the study file names it; they come last."""
+        references = self._own_references()
+        return list(zip(references, self.steps[len(self.steps) - len(references) :], strict=True))
+
+    def _name_own_steps(self) -> None:
+        """From here on the user's own steps go by the names that they give themselves."""
+        names = {reference: step.name for reference, step in self._own_steps()}
+        steps = tuple(names.get(name, name) for name in self.listed_steps)
+        if twice := [name for name in steps if steps.count(name) > 1]:
+            raise StudyError(f"{self.where}: study.steps: two steps are called '{twice[0]}'")
+        self.header = self.header.model_copy(update={"steps": steps})
+
+    def _steps_as_listed(self) -> dict[str, Any]:
+        """The steps as a study file names them, and the folder of the user's own."""
+        listed: dict[str, Any] = {"steps": list(self.listed_steps)}
+        if self._own_references() or self.header.modules:
+            listed["modules"] = str(self.modules)
+        return listed
 
     def _check_zip_names(self) -> None:
         """A zipped axis must not hide a variable of the store."""
@@ -410,15 +488,23 @@ class Study:
         for axis in self.axes:
             for key in axis.keys:
                 if key not in used:
-                    raise StudyError(
-                        f"{self.where}: axes.{key}: no step of this study depends on it "
-                        f"(steps: {', '.join(self.header.steps)})"
-                    )
+                    raise StudyError(f"{self.where}: axes.{key}: {self._useless(key)}")
         axes = list(self.axes)
         single = [key for key in ORDER if key in used and key not in varying]
         axes += [Axis(key, (key,), ((self._single(key),),)) for key in single]
         rank = {key: i for i, key in enumerate(ORDER)}
         return tuple(sorted(axes, key=lambda a: min(rank.get(k, len(rank)) for k in a.keys)))
+
+    def _useless(self, key: str) -> str:
+        """Why a key is of no use to this study's steps."""
+        text = f"no step of this study depends on it (steps: {', '.join(self.header.steps)})"
+        setting, method = ONLY_WITH.get(key, ("", ""))
+        if self.trains and method:
+            return f"{text}; training uses it with {setting} = '{method}'"
+        own = section_of(key)
+        if own and (own[0] == "training" or key in FOR_TRAINING):
+            return f"{text}; the step train does"
+        return text
 
     def _single(self, key: str) -> Value:
         section, _, field = section_of(key) or ("", None, "")
@@ -455,6 +541,19 @@ class Study:
             self._problem(values)
         if self.trains:
             self._check_training()
+        for reference, step in self._own_steps():
+            own = self.step_axes(step)
+            first = self.values_at(own, [0] * len(own))
+            with self._naming("study.steps"):
+                check_cost(reference, step, self.case(first))
+
+    @contextlib.contextmanager
+    def _naming(self, key: str) -> Iterator[None]:
+        """Say where the study is at fault."""
+        try:
+            yield
+        except StudyError as error:
+            raise StudyError(f"{self.where}: {key}: {error}") from None
 
     def _check_what_is_given(self) -> None:
         """Controls are either given or trained, and what only training needs comes with it.
@@ -487,15 +586,17 @@ class Study:
                 "train needs gamma, or gamma_w and gamma_b"
             )
         if not trains:
-            single = given.keys() - self._varying("problem")
-            useless = [f"problem.{key}" for key in sorted(gammas & single)]
-            useless += ["problem.loss"] * ("loss" in single and given["loss"] != "quadratic")
-            useless += ["training"] * (self.training != settings.Training.model_validate({}))
-            for name in useless:
-                raise StudyError(
-                    f"{self.where}: {name}: no step of this study depends on it "
-                    f"(steps: {', '.join(self.header.steps)}); the step train does"
-                )
+            self._refuse_training()
+
+    def _refuse_training(self) -> None:
+        """Refuse what only the step train uses; what has its default is let pass."""
+        for section, model in (("problem", settings.Problem), ("training", settings.Training)):
+            for key, field in model.model_fields.items():
+                name = training_key(key) if section == "training" else key
+                trains = section == "training" or key in FOR_TRAINING
+                given = getattr(getattr(self, section), key) != field.default
+                if trains and given and key not in self._varying(section):
+                    raise StudyError(f"{self.where}: {section}.{key}: {self._useless(name)}")
 
     def _check_training(self) -> None:
         """See that loss, target, data and discretisation fit together, everywhere."""
@@ -507,10 +608,46 @@ class Study:
             for key, value in zip(axis.keys, axis.values[0], strict=True)
         }
         for values in _positions(axes):
-            try:
-                check_training(self.case(first | values))
-            except InputError as error:
-                raise StudyError(f"{self.where}: training: {error}") from None
+            if found := misfit(self.case(first | values)):
+                key, what = found
+                raise StudyError(f"{self.where}: {self._given_as(key)}: {what}")
+
+    def _given_as(self, setting: str) -> str:
+        """Where a setting, given by section and name, stands: there, or among the axes."""
+        section, _, field = setting.partition(".")
+        key = training_key(field) if section == "training" else field
+        return setting if self.axis(key) is None else f"axes.{key}"
+
+    def _check_analysis(self) -> None:
+        """A width can be asked for where seeds can be added: on an axis of their own."""
+        if self.analysis.rate_half_width is None:
+            return
+        at = f"{self.where}: analysis.rate_half_width"
+        if "particles" not in self.header.steps:
+            raise StudyError(f"{at}: only the step particles has rates in M; add it or remove this")
+        if (axis := self.axis("seed")) is None or axis.zipped:
+            raise StudyError(f"{at}: seeds cannot be added; give axes.seed = {{ count = ... }}")
+        if len(axis) < 3:
+            raise StudyError(
+                f"{at}: intervals need 3 seeds or more; allowed: axes.seed with 3 or more"
+            )
+        if len(axis) > self.analysis.max_seeds:
+            raise StudyError(
+                f"{self.where}: analysis.max_seeds = {self.analysis.max_seeds}: fewer than the "
+                f"{len(axis)} of axes.seed; allowed: {len(axis)} or more"
+            )
+
+    def with_seeds(self, count: int) -> "Study":
+        """The same study with more seeds: its own, and then the next whole numbers.
+
+        Args:
+            count: how many seeds it is to have.
+        """
+        document = self.document()
+        seeds = document["axes"]["seed"]
+        first = max(seeds) + 1
+        document["axes"]["seed"] = [*seeds, *range(first, first + count - len(seeds))]
+        return Study(**document, where=self.where)
 
     def _absolute(self, table: dict[str, Any]) -> dict[str, Any]:
         """Replace relative paths of data files, so that the resolved study works from anywhere."""

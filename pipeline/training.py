@@ -9,10 +9,11 @@ import numpy as np
 
 from pipeline.case import Case
 from solvers.arrays import Poll
-from solvers.distributions import SampleVectors
+from solvers.distributions import Product, Samples, SampleVectors
 from solvers.errors import InputError, SolverError
 from solvers.sampling import sample, uniforms
 from solvers.training import (
+    LOSSES,
     Armijo,
     Discretization,
     EulerianDiscretization,
@@ -65,7 +66,7 @@ def solve(case: Case, poll: Poll) -> Trained:
     settings = case.training
     optimizer = optimizer_of(case)
     start = _start(case)
-    for gammas in _ladder(case):
+    for gammas in warmer_gammas(case):
         start_at = discretization_of(case, gammas)
         warmer = train(start_at, optimizer, start, poll)
         start = (warmer.w, warmer.b)
@@ -80,7 +81,7 @@ def solve(case: Case, poll: Poll) -> Trained:
     return Trained(discretization, result, final, distinct)
 
 
-def _ladder(case: Case) -> Iterator[tuple[float, float]]:
+def warmer_gammas(case: Case) -> Iterator[tuple[float, float]]:
     """The γ that a warm start goes through: ten times the next, from about 1 down to γ.
 
     It depends on the point alone, not on which γ are in the study or were computed before.
@@ -120,10 +121,6 @@ def discretization_of(case: Case, gammas: tuple[float, float]) -> Discretization
     """
     problem, settings = case.problem, case.training
     initial = _nodes(case)
-    if initial is None and getattr(problem.initial, "dimension", 1) > 1:
-        raise InputError("a law in R^d is trained on samples; give training.particles, 1 or more")
-    if case.loss != "paired" and isinstance(problem.target, PointMasses):
-        raise InputError("problem.target: point masses cannot be trained towards; give a density")
     training = TrainingProblem(
         case.activation,
         problem.initial if initial is None else initial,
@@ -135,28 +132,78 @@ def discretization_of(case: Case, gammas: tuple[float, float]) -> Discretization
         return LagrangianDiscretization(
             training, settings.intervals, case.integrator, settings.steps_per_interval
         )
-    if getattr(problem.initial, "dimension", 1) > 1 or settings.particles:
-        raise InputError(
-            "discretization 'eulerian' works on the line and without samples; allowed in R^d and "
-            "with training.particles > 0: lagrangian"
-        )
     domain = problem.domain
     if domain == "auto":
         domain = hull_domain(problem.initial, problem.target)
     return EulerianDiscretization(training, settings.intervals, domain, settings.cells)
 
 
-def check_training(case: Case) -> None:
-    """See that a case can be trained, without drawing its samples.
+def misfit(case: Case) -> tuple[str, str] | None:
+    """What of a case does not fit together: the setting at fault, and what is wrong with it.
 
-    Raises:
-        InputError: if loss, target, data and discretisation do not fit together.
+    Samples are not drawn. None where the case can be trained.
     """
+    if found := _method_misfit(case) or _target_misfit(case):
+        return found
     few = min(case.training.particles, 1)
     training = case.training.model_copy(update={"particles": few, "cells": 8, "intervals": 1})
-    with contextlib.suppress(SolverError):  # that is the point's failure, not the study's
-        discretization_of(replace(case, training=training), case.gammas)
-    optimizer_of(case)
+    at = "problem.target"
+    try:
+        loss_of(case)
+        at = "problem.initial"
+        with contextlib.suppress(SolverError):  # that is the point's failure, not the study's
+            discretization_of(replace(case, training=training), case.gammas)
+    except InputError as error:
+        return at, f"{error}"
+    return None
+
+
+def _method_misfit(case: Case) -> tuple[str, str] | None:
+    """Why loss and discretisation cannot treat the initial law, if they cannot."""
+    settings, dimension = case.training, _dimension(case.problem.initial)
+    eulerian = settings.discretization == "eulerian"
+    law = f"problem.initial is a law in R^{dimension}"
+    if eulerian and dimension > 1:
+        what = f"'eulerian' works on the line, but {law}; allowed: lagrangian"
+        return "training.discretization", what
+    if eulerian and settings.particles:
+        what = f"{settings.particles}, but 'eulerian' trains on the law itself; allowed: 0, or "
+        return "training.particles", f"{what}training.discretization = 'lagrangian'"
+    if case.loss == ("paired" if eulerian else "l2"):
+        fitting = ", ".join(name for name in LOSSES if name != case.loss)
+        what = f"'{case.loss}' does not work with training.discretization = "
+        return "problem.loss", f"{what}'{settings.discretization}'; allowed with it: {fitting}"
+    if dimension > 1 and case.loss in ("w2", "energy"):
+        what = f"'{case.loss}' works on the line, but {law}; allowed: quadratic, paired"
+        return "problem.loss", what
+    if isinstance(case.problem.initial, Product) and not settings.particles:
+        return "training.particles", f"0, but {law}, trained on samples of it; allowed: 1 or more"
+    return None
+
+
+def _target_misfit(case: Case) -> tuple[str, str] | None:
+    """Why the target is none for the initial law and the loss, if it is none."""
+    problem = case.problem
+    dimension, other = _dimension(problem.initial), _dimension(problem.target)
+    if dimension != other:
+        what = f"a law in R^{other}, but problem.initial is one in R^{dimension}"
+        return "problem.target", f"{what}; allowed: a law in R^{dimension}"
+    if case.loss != "paired":
+        masses = isinstance(problem.target, PointMasses)
+        what = "point masses cannot be trained towards; allowed: a law with a density"
+        return ("problem.target", what) if masses else None
+    for key, law in (("initial", problem.initial), ("target", problem.target)):
+        if not isinstance(law, (Samples, SampleVectors)):
+            return f"problem.{key}", "the loss 'paired' needs samples; allowed: kind = 'samples'"
+    first, second = (len(rows) for rows in problem.pairs or ((), ()))
+    if first != second:
+        what = f"{second} rows, but the loss 'paired' needs one for each of problem.initial"
+        return "problem.target", f"{what}; allowed: {first} rows"
+    return None
+
+
+def _dimension(law: object) -> int:
+    return int(getattr(law, "dimension", 1))
 
 
 def loss_of(case: Case) -> Loss:

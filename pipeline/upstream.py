@@ -12,7 +12,7 @@ from pipeline.errors import StoreError
 from pipeline.layout import variable_path
 from pipeline.shards import read_field
 from pipeline.status import KEEPS_DATA, Status, UpstreamError
-from pipeline.steps.base import Step
+from pipeline.steps.base import Step, Table, Variable
 from pipeline.store import Store
 from solvers.control_files import piecewise_linear
 
@@ -57,6 +57,14 @@ class Results:
             position, density = self._read("limit", ("position", "density"), index)
             self._fields[index] = position, density
         return self._fields[index]
+
+    def shape_of(
+        self, table: Table, variable: Variable, values: Mapping[str, Value]
+    ) -> tuple[int, ...]:
+        """The shape of a variable at a point of a table."""
+        step = self._store.study.step(table.steps[0])
+        array = self._store.array(variable_path(step, variable, values.get(variable.per, 0)))
+        return tuple(array.shape[array.ndim - len(variable.dims) :])
 
     def _index(self, name: str, values: Mapping[str, Value]) -> Index:
         if name not in self._store.study.header.steps:

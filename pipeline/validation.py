@@ -3,13 +3,17 @@
 import difflib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import StudyError
 from pipeline.settings import DISTRIBUTIONS, ControlExpressions, ControlFile, Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 S = TypeVar("S", bound=Settings)
 
@@ -32,6 +36,31 @@ def validate(model: type[S], value: object, where: str, section: str) -> S:
         return model.model_validate(dict(value))
     except pydantic.ValidationError as error:
         raise StudyError(f"{where}: {_explain(model, section, error)}") from None
+
+
+def validate_value(model: type[Settings], field: str, value: object, where: str, key: str) -> Any:
+    """Validate one value of an axis as the setting that it replaces.
+
+    Args:
+        model: the settings class of the section that the setting belongs to.
+        field: the setting's name there.
+        value: the value.
+        where: the file, for the message.
+        key: what the message calls the setting: section and name.
+
+    Raises:
+        StudyError: with one line that names the fault.
+    """
+    section, _, name = key.rpartition(".")
+    return getattr(validate(_probe(model, field, name), {name: value}, where, section), name)
+
+
+@lru_cache(maxsize=64)
+def _probe(model: type[Settings], field: str, name: str) -> type[Settings]:
+    """Settings of one key, which is a field of another model."""
+    info = model.model_fields[field]
+    fields: Any = {name: (info.annotation, info)}
+    return pydantic.create_model("Probe", __base__=Settings, **fields)
 
 
 def show(value: object) -> str:
@@ -65,8 +94,7 @@ def _explain(model: type[Settings], section: str, error: pydantic.ValidationErro
         case "missing":
             text = f"missing key '{key}'; allowed: {field.description if field else 'a value'}"
         case "union_tag_invalid" | "union_tag_not_found":
-            kind = first["input"].get("kind") if isinstance(first["input"], Mapping) else None
-            text = f"{key}: unknown kind {show(kind)}; {nearest(str(kind), DISTRIBUTIONS)}"
+            text = f"{key}: {_wrong_kind(first)}"
         case "value_error":
             reason = str(first["ctx"]["error"])
             text = f"{key} = {value}: {reason}{_allowed(field)}"
@@ -74,6 +102,16 @@ def _explain(model: type[Settings], section: str, error: pydantic.ValidationErro
             reason = first["msg"][0].lower() + first["msg"][1:]
             text = f"{key} = {value}: {reason}{_allowed(field)}"
     return text.replace("\n", " ") + more
+
+
+def _wrong_kind(error: "ErrorDetails") -> str:
+    """What is wrong with the kind of a law: there is none such, or not in this place."""
+    kind = error["input"].get("kind") if isinstance(error["input"], Mapping) else None
+    expected = error.get("ctx", {}).get("expected_tags", "")
+    here = [name for name in DISTRIBUTIONS if f"'{name}'" in expected] or list(DISTRIBUTIONS)
+    if kind in DISTRIBUTIONS:
+        return f"a law of kind '{kind}' cannot stand here; allowed: {', '.join(here)}"
+    return f"unknown kind {show(kind)}; {nearest(str(kind), here)}"
 
 
 def _allowed(field: FieldInfo | None) -> str:

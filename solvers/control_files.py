@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,19 @@ from solvers.arrays import FloatArray
 from solvers.controls import SLACK, Controls, PiecewiseLinearControl
 from solvers.errors import ControlError
 from solvers.vector_controls import VectorControls
+
+NAMES = ("time", "w", "b")
+ALLOWED = "an .npz file with the arrays time, w and b, as numpy.savez writes it"
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_controls(path: str | Path, horizon: float | None = None) -> Controls | VectorControls:
@@ -25,6 +39,8 @@ def read_controls(path: str | Path, horizon: float | None = None) -> Controls | 
     """
     path = Path(path)
     arrays = _archive(path)
+    if problem := _misfit(**arrays):
+        raise ControlError(f"{path}: {problem}")
     try:
         controls = piecewise_linear(**arrays)
     except ControlError as problem:
@@ -54,31 +70,47 @@ def piecewise_linear(time: FloatArray, w: FloatArray, b: FloatArray) -> Controls
     return Controls(found.w[0][0], found.b[0]) if found.dimension == 1 else found
 
 
+def _misfit(time: FloatArray, w: FloatArray, b: FloatArray) -> str:
+    """Say which array is not what it must be; empty if all are."""
+    for name, array in (("time", time), ("w", w), ("b", b)):
+        if array.dtype.kind not in "iuf":
+            return f"array {name!r} holds values of type {array.dtype}; allowed: real numbers"
+    if time.ndim != 1 or time.size < 2:
+        return f"array 'time' has shape {time.shape}; allowed: (n,) with n of 2 or more"
+    n = time.size
+    d = b.shape[1] if b.ndim == 2 else 1
+    if (w.shape, b.shape) not in (((n,), (n,)), ((n, d, d), (n, d))):
+        what = f"array 'w' has shape {w.shape} and 'b' {b.shape} at {n} times"
+        return f"{what}; allowed: ({n},) for both, or ({n}, d, d) and ({n}, d)"
+    return ""
+
+
 def _archive(path: Path) -> dict[str, FloatArray]:
     """Return the three arrays of an archive."""
+    if path.is_dir():
+        raise ControlError(f"{path}: a folder; allowed: {ALLOWED}")
     if not path.is_file():
         raise ControlError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.keys())
-            missing = [name for name in ("time", "w", "b") if name not in names]
+            missing = [name for name in NAMES if name not in archive.files]
             if missing:
-                has = ", ".join(names) or "nothing"
+                has = ", ".join(archive.files) or "nothing"
                 raise ControlError(f"{path}: no array {missing[0]!r}; it has {has}")
-            return {name: archive[name] for name in ("time", "w", "b")}
+            return {name: _array(path, archive, name) for name in NAMES}
     except ControlError:
         raise
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as problem:
-        reason = (str(problem) or type(problem).__name__).splitlines()[0][:200]
-        raise ControlError(f"{path}: not a NumPy archive (.npz): {reason}") from None
+    except (*UNREADABLE, TypeError, AttributeError):  # the last two: one array, not an archive
+        raise ControlError(f"{path}: not a NumPy archive; allowed: {ALLOWED}") from None
+
+
+def _array(path: Path, archive: Any, name: str) -> FloatArray:
+    """Return one array of an archive."""
+    try:
+        return np.asarray(archive[name])
+    except UNREADABLE as problem:
+        if "Object arrays" in str(problem):
+            reason = "holds Python objects"
+        else:
+            reason = f"cannot be read ({(str(problem) or type(problem).__name__).splitlines()[0]})"
+        raise ControlError(f"{path}: array {name!r} {reason}; allowed: real numbers") from None

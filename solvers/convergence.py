@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from solvers.arrays import FloatArray, vector
 from solvers.errors import InputError
@@ -21,11 +22,24 @@ class OrderFit:
         order: The order p; NaN with fewer than two usable errors.
         standard_error: Of the order, from the residuals; NaN with fewer than three.
         constant: The constant C.
+        freedom: Degrees of freedom of the residuals, usable errors less two.
     """
 
     order: float
     standard_error: float
     constant: float
+    freedom: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the confidence interval of the order, by Student's t; NaN without residuals.
+
+        It takes the residuals for independent. Those of a smooth sequence of errors are not: then
+        it says how straight the line is, and :func:`experimental_orders` where it bends.
+        """
+        if self.freedom < 1:
+            return np.nan, np.nan
+        half = float(stdtrit(self.freedom, 0.5 * (1.0 + level))) * self.standard_error
+        return self.order - half, self.order + half
 
 
 def experimental_orders(resolutions: ArrayLike, errors: ArrayLike) -> FloatArray:
@@ -62,7 +76,7 @@ def fit_order(resolutions: ArrayLike, errors: ArrayLike) -> OrderFit:
     n, e = _checked(resolutions, errors)
     usable = np.isfinite(e) & (e > 0.0)
     if usable.sum() < 2:
-        return OrderFit(np.nan, np.nan, np.nan)
+        return OrderFit(np.nan, np.nan, np.nan, 0)
     x, y = np.log(n[usable]), np.log(e[usable])
     offset = x - x.mean()
     spread = float(offset @ offset)
@@ -70,7 +84,8 @@ def fit_order(resolutions: ArrayLike, errors: ArrayLike) -> OrderFit:
     residual = y - y.mean() - slope * offset
     freedom = x.size - 2
     deviation = np.sqrt(residual @ residual / freedom / spread) if freedom else np.nan
-    return OrderFit(-slope, float(deviation), float(np.exp(y.mean() - slope * x.mean())))
+    constant = float(np.exp(y.mean() - slope * x.mean()))
+    return OrderFit(-slope, float(deviation), constant, freedom)
 
 
 def _checked(resolutions: ArrayLike, errors: ArrayLike) -> tuple[FloatArray, FloatArray]:

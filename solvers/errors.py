@@ -33,6 +33,10 @@ class NonFiniteError(SolverError):
     """A result is NaN or infinite."""
 
 
+class NotOptimalError(SolverError):
+    """An optimisation that must end at the optimum did not reach it."""
+
+
 class MassLostError(SolverError):
     """Mass left the domain, or lay outside it from the start.
 

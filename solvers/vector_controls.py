@@ -54,6 +54,14 @@ class VectorControls:
         )
 
     @classmethod
+    def isotropic(cls, scalars: Controls, dimension: int) -> "VectorControls":
+        """Return w I and (b, ..., b) in R^dimension: every component as on the line."""
+        zero = control_from(0.0)
+        d = range(dimension)
+        rows = tuple(tuple(scalars.w if i == j else zero for j in d) for i in d)
+        return cls(rows, (scalars.b,) * dimension)
+
+    @classmethod
     def piecewise_linear(cls, time: ArrayLike, w: ArrayLike, b: ArrayLike) -> "VectorControls":
         """Return controls that are linear between the points of one grid.
 
@@ -114,17 +122,23 @@ class VectorControls:
         return matrix + [(f"b[{i}]", entry) for i, entry in enumerate(self.b)]
 
 
-def controls_from(w: object, b: object) -> Controls | VectorControls:
+def controls_from(w: object, b: object, dimension: int = 1) -> Controls | VectorControls:
     """Return the controls that two specifications describe: scalars, or a matrix and a vector.
 
     A 1 x 1 matrix and a vector of one entry are controls on the line.
+
+    Args:
+        w: A control, or nested lists of them.
+        b: A control, or a list of them.
+        dimension: Of the space, in which scalars mean w I and (b, ..., b).
 
     Raises:
         ControlError: if they are neither, or do not fit together.
     """
     nested = [isinstance(spec, (list, tuple, np.ndarray)) for spec in (w, b)]
     if not any(nested):
-        return Controls(_entry("w", w), _entry("b", b))
+        scalars = Controls(_entry("w", w), _entry("b", b))
+        return scalars if dimension == 1 else VectorControls.isotropic(scalars, dimension)
     if not all(nested):
         raise ControlError("w and b must both be scalars, or a d x d matrix and a vector")
     found = VectorControls.of(w, b)  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ from solvers.training import (
     TrainingProblem,
 )
 from solvers.transport import solve_transport
+from solvers.vector_controls import VectorControls
+from solvers.vector_particles import integrate_vectors
 from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
 
 
@@ -52,6 +54,9 @@ def _run_every_kernel() -> None:
     sigma.derivative([0.0])
     for integrator in INTEGRATORS:
         integrate([0.0, 1.0], sigma, controls, times, [1], integrator)
+    plane = VectorControls.isotropic(controls, 2)
+    for particles in (1, 1 << 19):  # one block of them, and several: arrays of another layout
+        integrate_vectors(np.zeros((particles, 2)), sigma, plane, times, [1])
     characteristics([0.0, 1.0], sigma, controls, times)
     law = Uniform(0.0, 1.0)
     solution = solve_transport(law, sigma, controls, (-1.0, 2.0), 60, times, [1])

@@ -6,7 +6,7 @@ registration in ``pipeline/steps/__init__.py``.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,7 @@ class Traits:
         gammas: the weights of the control cost that it gives, gamma or gamma_w and gamma_b.
         microscopic: whether controls are trained on samples.
         axes: the keys that its axes vary.
+        choices: the values that it gives to discretization, optimizer and loss.
     """
 
     steps: tuple[str, ...]
@@ -38,6 +39,7 @@ class Traits:
     gammas: tuple[str, ...] = ()
     microscopic: bool = False
     axes: frozenset[str] = frozenset()
+    choices: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def control_keys(self) -> frozenset[str]:
@@ -45,13 +47,43 @@ class Traits:
         return training_keys(self) if "train" in self.steps else frozenset({"controls"})
 
 
+ONLY_WITH: Mapping[str, tuple[str, str]] = {
+    "domain": ("discretization", "eulerian"),
+    "training_cells": ("discretization", "eulerian"),
+    "training_particles": ("discretization", "lagrangian"),
+    "steps_per_interval": ("discretization", "lagrangian"),
+    "integrator": ("discretization", "lagrangian"),
+    "initial_step": ("optimizer", "armijo"),
+    "armijo_constant": ("optimizer", "armijo"),
+    "max_backtracking": ("optimizer", "armijo"),
+}
+"""Keys that training uses with one method only: the setting that chooses it, and its value."""
+
+
 def training_keys(traits: Traits) -> frozenset[str]:
-    """The keys that trained controls depend on."""
-    own = {training_key(field) for field in Training.model_fields}
-    keys = {"activation", "horizon", "initial", "target", "loss", "domain", *traits.gammas, *own}
+    """The keys that trained controls depend on, with the methods that the study chooses."""
+    own = {training_key(name) for name in Training.model_fields}
+    keys = {"activation", "horizon", "initial", "target", "loss", *traits.gammas, *own, *ONLY_WITH}
     if traits.microscopic:
         keys |= {"seed", "sampling"}
-    return frozenset(keys | {"integrator"})
+    if traits.choices.get("loss") == frozenset({"paired"}):  # its samples are rows
+        keys.discard("sampling")
+    for key, (setting, method) in ONLY_WITH.items():
+        if method not in traits.choices.get(setting, {method}):
+            keys.discard(key)
+    return frozenset(keys)
+
+
+INNER_DIMENSIONS = (
+    "snapshot",
+    "x",
+    "time",
+    "iteration",
+    "norm",
+    "component",
+    "other_component",
+)
+"""The dimensions of variables that are no axes of a study."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,20 @@
     x_i' = σ(w(t) x_i + b(t)),  x_i(0) ~ f_0,  i = 1 … M         (equations (1) and (3))
 
 integrated once per activation, M and seed; W1 against the exact limit, and against every PDE
-solution of the study. In R^d, where no exact limit is at hand, mean and covariance.
+solution of the study.
+
+In R^d no exact limit is at hand, and the distance is that of two independent clouds of M:
+
+    E W1(f^M, f) <= E W1(f^M, g^M) <= 2 E W1(f^M, f),   f^M and g^M independent, of one law.
+
+The right bound is the triangle inequality by f. For the left one let h be 1-Lipschitz: given f^M,
+E int h d(f^M - g^M) = int h d(f^M - f) for independent points, so the supremum over h, W1(f^M, f),
+is at most the mean of W1(f^M, g^M). So both have the same rate in M. For Sobol points the second
+cloud is another scrambling of the same points.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,24 +33,39 @@ from pipeline.steps.base import (
     Upstream,
     Variable,
 )
+from solvers.arrays import FloatArray
+from solvers.optimal_transport import cloud_w1
 from solvers.particles import integrate, moments
 from solvers.sampling import sample
+from solvers.sliced_wasserstein import sliced_w1
 from solvers.vector_particles import integrate_vectors, vector_moments
 from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
+
+OTHER_STREAM = 1 << 63
+"""Beyond every seed: with this bit a key names a stream that no seed of any study has."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
     """Particles at the start (M,) and at the snapshots (snapshots, M), sorted; in R^d (…, M, d)."""
 
-    initial: np.ndarray
-    snapshots: np.ndarray
+    initial: FloatArray
+    snapshots: FloatArray
 
 
-def follow(case: Case, poll: Poll) -> Trajectories:
-    """Draw the initial particles and integrate them."""
+@dataclass(frozen=True, eq=False)
+class Clouds:
+    """Two independent clouds at the snapshots, (snapshots, M, d) each."""
+
+    cloud: FloatArray
+    twin: FloatArray
+
+
+def follow(case: Case, poll: Poll, seed: int | None = None) -> Trajectories:
+    """Draw the initial particles and integrate them; by default those of the case's seed."""
     problem = case.problem
-    initial = sample(problem.initial, case.particles, case.sampling, (case.study_seed, case.seed))
+    key = (case.study_seed, case.seed if seed is None else seed)
+    initial = sample(problem.initial, case.particles, case.sampling, key)
     move = integrate if initial.ndim == 1 else integrate_vectors
     paths = move(
         initial,
@@ -52,6 +77,13 @@ def follow(case: Case, poll: Poll) -> Trajectories:
         poll=poll,
     )
     return Trajectories(initial, paths)
+
+
+def follow_clouds(case: Case, poll: Poll) -> Clouds:
+    """Draw and integrate the particles, and independent ones; those on the line are clouds too."""
+    paths = [follow(case, poll, seed) for seed in (case.seed, case.seed ^ OTHER_STREAM)]
+    shape = (len(case.problem.snapshots), case.particles, -1)
+    return Clouds(*(path.snapshots.reshape(shape) for path in paths))
 
 
 def evaluate(paths: Trajectories, case: Case, _upstream: Upstream, poll: Poll) -> Outputs:
@@ -84,14 +116,41 @@ def evaluate(paths: Trajectories, case: Case, _upstream: Upstream, poll: Poll) -
     return outputs
 
 
-def evaluate_vectors(paths: Trajectories, _case: Case, _upstream: Upstream, poll: Poll) -> Outputs:
-    """Mean and covariance of particles in R^d."""
-    statistics = []
-    for x in paths.snapshots:
+def evaluate_clouds(
+    clouds: Clouds, case: Case, _upstream: Upstream, poll: Poll, components: int
+) -> Outputs:
+    """Distances of the two clouds, mean and covariance of the first.
+
+    Args:
+        clouds: the particles.
+        case: the point.
+        poll: called before every solve and projection.
+        components: as many as the arrays of the store have; those that the point lacks are NaN.
+    """
+    found = []
+    for x, y in zip(clouds.cloud, clouds.twin, strict=True):
         poll()
-        statistics.append(vector_moments(x))
-    mean, covariance = (np.array(values) for values in zip(*statistics, strict=True))
-    return {"mean": mean, "covariance": covariance}
+        mean, covariance = vector_moments(x)
+        exact = x.shape[1] == 1 or case.particles <= case.exact_particles
+        sliced = sliced_w1(
+            x, y, case.projections, (case.study_seed ^ OTHER_STREAM, case.seed), poll
+        )
+        found.append(
+            {
+                "w1": cloud_w1(x, y) if exact else np.nan,
+                "sliced_w1": sliced.distance,
+                "sliced_w1_error": sliced.error,
+                "mean": _padded(mean, components),
+                "covariance": _padded(covariance, components),
+            }
+        )
+    return {name: np.array([values[name] for values in found]) for name in found[0]}
+
+
+def _padded(values: FloatArray, components: int) -> FloatArray:
+    """A vector or matrix with NaN for the components that it lacks."""
+    missing = [(0, components - length) for length in values.shape]
+    return np.pad(values, missing, constant_values=np.nan)
 
 
 def evaluate_pde(paths: Trajectories, _case: Case, upstream: Upstream, poll: Poll) -> Outputs:
@@ -108,10 +167,21 @@ def evaluate_pde(paths: Trajectories, _case: Case, upstream: Upstream, poll: Pol
 
 def cost(case: Case) -> float:
     """Nominal seconds: 10 ns per particle, component and stage, and the sort and distances."""
-    particles = case.particles * getattr(case.problem.initial, "dimension", 1)
-    stages = {"euler": 1, "ssprk3": 3, "rk4": 4}[case.integrator]
-    steps = len(case.problem.times)
-    return 0.002 + 1e-8 * particles * (stages * steps + 40 * len(case.problem.snapshots))
+    return 0.002 + 1e-8 * case.particles * (_flow(case) + 40 * len(case.problem.snapshots))
+
+
+def cost_clouds(case: Case) -> float:
+    """Nominal seconds: both flows, the network simplex (0.5 s at M = 2048), the projections."""
+    particles, snapshots = case.particles, len(case.problem.snapshots)
+    d = getattr(case.problem.initial, "dimension", 1)
+    exact = 2.4e-9 * particles**2.5 if d > 1 and particles <= case.exact_particles else 0.0
+    sliced = case.projections * (4e-5 + 2e-8 * particles) if d > 1 else 4e-7 * particles
+    return float(0.002 + 2e-8 * particles * d * _flow(case) + snapshots * (exact + sliced))
+
+
+def _flow(case: Case) -> int:
+    """Evaluations of the velocity of one particle."""
+    return {"euler": 1, "ssprk3": 3, "rk4": 4}[case.integrator] * len(case.problem.times)
 
 
 KEYS = frozenset(
@@ -134,15 +204,30 @@ ON_THE_LINE = (
     Variable("variance", "variance of the particles"),
     WALL_SECONDS,
 )
-IN_SPACE = (
-    Variable("mean", "mean of the particles", ("snapshot", "component")),
-    Variable(
-        "covariance",
-        "covariance matrix of the particles",
-        ("snapshot", "component", "other_component"),
-    ),
-    WALL_SECONDS,
-)
+
+
+def in_space(mixed: bool) -> tuple[Variable, ...]:
+    """The variables in R^d; where points differ in d, components that one lacks are NaN."""
+    return (
+        Variable(
+            "w1",
+            "exact Wasserstein-1 distance of the particles to as many independent ones, up to "
+            "numerics.exact_particles of them",
+            padded=True,
+        ),
+        Variable("sliced_w1", "sliced Wasserstein-1 distance, the mean over projections to lines"),
+        Variable("sliced_w1_error", "standard error of sliced_w1 by the number of projections"),
+        Variable("mean", "mean of the particles", ("snapshot", "component"), padded=mixed),
+        Variable(
+            "covariance",
+            "covariance matrix of the particles",
+            ("snapshot", "component", "other_component"),
+            padded=mixed,
+        ),
+        WALL_SECONDS,
+    )
+
+
 AGAINST_PDE = Table(
     status="status_pde",
     steps=("particles", "limit"),
@@ -153,18 +238,27 @@ AGAINST_PDE = Table(
 
 def particles(traits: Traits) -> Step:
     """The step, for a study on the line or in R^d."""
-    line = traits.dimension == 1
-    variables = (ON_THE_LINE if line else IN_SPACE) + ((TO_TARGET,) if traits.target else ())
-    table = Table(
-        status="status",
-        steps=("particles",),
-        variables=variables,
-        evaluate=evaluate if line else evaluate_vectors,
-    )
+    return _on_the_line(traits) if traits.dimension == 1 else _in_space(traits)
+
+
+def _on_the_line(traits: Traits) -> Step:
+    variables = ON_THE_LINE + ((TO_TARGET,) if traits.target else ())
     return Step(
         name="particles",
         keys=KEYS | traits.control_keys | ({"target"} if traits.target else set()),
-        tables=(table, AGAINST_PDE),
+        tables=(Table("status", ("particles",), variables, evaluate), AGAINST_PDE),
         work=follow,
         cost=cost,
+    )
+
+
+def _in_space(traits: Traits) -> Step:
+    variables = in_space(mixed="initial" in traits.axes)
+    compare = partial(evaluate_clouds, components=traits.dimension)
+    return Step(
+        name="particles",
+        keys=KEYS | traits.control_keys | {"exact_particles", "projections"},
+        tables=(Table("status", ("particles",), variables, compare),),
+        work=follow_clouds,
+        cost=cost_clouds,
     )

@@ -22,7 +22,7 @@ from pipeline.steps.base import (
     Variable,
     training_keys,
 )
-from pipeline.training import Trained, mean_field_of, optimum_of, solve
+from pipeline.training import Trained, mean_field_of, optimum_of, solve, warmer_gammas
 from solvers.training import StopReason
 
 
@@ -78,13 +78,20 @@ def _padded(history: np.ndarray, length: int) -> np.ndarray:
 
 
 def cost(case: Case) -> float:
-    """Nominal seconds: hundreds of sweeps over cells (80 ns each), or tens over nodes (16 ns)."""
+    """Nominal seconds: sweeps over cells (80 ns each) or over nodes (16 ns).
+
+    A solution is found in some 400 iterations of 1.5 sweeps, or in 30 of two sweeps and 15 ms, if
+    so many are allowed; warm starts and random starts ask for further ones.
+    """
     settings = case.training
+    solutions = settings.starts + len(list(warmer_gammas(case)))
     if settings.discretization == "eulerian":
+        iterations = min(settings.max_iterations, 400)
         sweep = 8e-8 * settings.cells * settings.intervals
-        return float(0.1 + 600 * settings.starts * sweep)
+        return float(0.1 + 1.5 * solutions * iterations * sweep)
+    iterations = min(settings.max_iterations, 30)
     sweep = 1.6e-8 * (settings.particles or 150) * settings.intervals * settings.steps_per_interval
-    return float(0.5 + 60 * settings.starts * sweep)
+    return float(0.05 + solutions * iterations * (0.015 + 2 * sweep))
 
 
 def variables(traits: Traits) -> tuple[Variable, ...]:

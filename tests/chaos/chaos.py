@@ -31,16 +31,25 @@ STORE = "runs/chaos/data.zarr"
 STUDY = """
 [study]
 name = "chaos"
+steps = ["train", "limit", "particles"]
 [problem]
 horizon = 1.0
-initial = { kind = "normal", mean = 0.0, std = 0.3 }
-controls = { w = -1.0, b = "exp(t) - 1" }
+initial = { kind = "uniform", low = -0.5, high = 0.5 }
+target = { kind = "uniform", low = 0.5, high = 1.5 }
 [axes]
 activation = ["identity", "tanh"]
+gamma = [0.1, 0.01]
 cells = [50, 100]
-particles = [1000, 10000, 100000]
+particles = [1000, 30000]
 seed = { count = SEEDS }
+[training]
+discretization = "lagrangian"
+optimizer = "lbfgs"
+tolerance = 1e-5
+particles = 1000
+warm_start = true
 """
+STEPS = ("train", "limit", "particles")
 # Who is killed, and how the run is started. "any" is any one process that descends from the driver.
 SCENARIOS = (
     ("driver", "direct"),
@@ -62,6 +71,7 @@ class Trial:
         kind: who was killed, or what was damaged.
         way: how the run was started, or how the file was damaged.
         stored: the share of shards that were stored at that moment.
+        training: whether some shards of the training were stored then, and some were not.
         hit: whether there was anything left to kill.
         faults: what was not as promised, by the promise: end, verify, work (only what was missing
             is computed), store, processes, files.
@@ -70,6 +80,7 @@ class Trial:
     kind: str
     way: str
     stored: float = 1.0
+    training: bool = False
     hit: bool = True
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -99,6 +110,7 @@ class Chaos:
         self.seconds = time.monotonic() - started
         self.total = summary["computed"]
         self._chunks = len(_status_chunks(self._reference))
+        self._trained = len(_status_chunks(self._reference, "train"))
 
     def kill(self, kind: str, way: str) -> Trial:
         """Kill something of a run at a random moment, and complete the run."""
@@ -162,6 +174,7 @@ class Chaos:
         if trial.kind != "everything" and victims:
             victims = [self._chance.choice(victims)]
         trial.stored = len(_status_chunks(place)) / self._chunks
+        trial.training = 0 < len(_status_chunks(place, "train")) < self._trained
         trial.hit = bool(victims) and driver.poll() is None
         for process in victims:
             kill(process)
@@ -212,10 +225,9 @@ class Chaos:
         trial.check(not halves, "files", f"{halves}")
 
 
-def _status_chunks(place: Place) -> list[Path]:
+def _status_chunks(place: Place, *steps: str) -> list[Path]:
     """The chunks of statuses that are on disk: how far a run is, without disturbing it."""
-    store = place.folder / STORE
-    groups = (store / "limit/status/c", store / "particles/status/c")
+    groups = [place.folder / STORE / step / "status/c" for step in steps or STEPS]
     return [path for group in groups for path in group.rglob("*") if path.is_file()]
 
 
@@ -243,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--damages", type=int, default=len(KINDS) * len(HARMS))
-    parser.add_argument("--seeds", type=int, default=12, help="of the study: how long it runs")
+    parser.add_argument("--seeds", type=int, default=6, help="of the study: how long it runs")
     parser.add_argument("--report", type=Path, help="where to write the table")
     options = parser.parse_args(arguments)
     done = []
@@ -256,7 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             where = f"{trial.kind}, {trial.way}, {trial.stored:.0%} stored"
             print(f"{len(done):3d} {where}: {outcome}", flush=True)
         if options.report:
-            given = f"--seed {options.seed} --kills {options.kills} --damages {options.damages}"
+            given = " ".join(
+                f"--{k} {getattr(options, k)}" for k in ("seed", "kills", "damages", "seeds")
+            )
             command = f"python tests/chaos/chaos.py {given} --report {options.report}"
             write_report(options.report, command, chaos.total, chaos.seconds, done)
     faults = sum(bool(trial.faults) for trial in done)

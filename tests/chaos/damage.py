@@ -65,9 +65,10 @@ def _kind(store: Path, file: str) -> str:
         return f"metadata of {'an array' if node == 'array' else 'a group'}"
     path, _, place = file.partition("/c/")
     group, _, name = path.rpartition("/")
-    if name == "activation":
+    if name in ("activation", "norm"):
         return "coordinate of names"
-    if name in ("cells", "particles", "seed", "snapshot") and "/" not in place:
+    numbers = ("gamma", "cells", "particles", "seed", "snapshot", "time", "iteration")
+    if name in numbers and "/" not in place:
         return "coordinate of numbers"
     if group == "analysis":
         return "chunk of the analysis"
@@ -77,7 +78,7 @@ def _kind(store: Path, file: str) -> str:
 
 
 def _expected(store: Path, kind: str, how: str, file: str) -> Damage:
-    steps = {"limit": 0, "particles": 0}
+    steps = {"train": 0, "limit": 0, "particles": 0}
     if kind in ("root metadata", "backup of the root"):
         found: Finding = ("", None, "damaged (one of its two copies)")
         return Damage(file, frozenset({found}), steps, kind != "root metadata")

@@ -52,11 +52,11 @@ def _same(one: Any, other: Any) -> bool:
 def points(store: Path) -> dict[str, dict[str, int]]:
     """How many points of each step are done and pending, by every status that they have."""
     with xr.open_datatree(store, engine="zarr") as tree:
-        limit = tree["limit/status"]
         particles = tree["particles/status"]
         against_pde = tree["particles/status_pde"]
         pending = {
-            "limit": (limit == 0).values,
+            "train": (tree["train/status"] == 0).values,
+            "limit": (tree["limit/status"] == 0).values,
             "particles": ((particles == 0) | (against_pde == 0).any("cells")).values,
         }
         return {

@@ -50,6 +50,72 @@ def test_common_points_of_different_grids(tiny: dict[str, Any], store: Path) -> 
     assert "analysis/rate" not in found
 
 
+def test_an_axis_of_one_store_is_taken_at_the_setting_of_the_other(
+    tiny: dict[str, Any], store: Path
+) -> None:
+    del tiny["numerics"]["time_step"]
+    tiny["axes"]["time_step"] = [0.01, 0.02]
+    found = by_name(compare(run(tiny, "other.zarr"), store))
+    assert found["particles/w1"].common == 2 * 3 * 4 * 2
+    assert found["particles/w1"].other_bits == 0
+    tiny["axes"]["time_step"] = [0.01, 0.005]
+    tiny["study"]["name"] = "finer"
+    with pytest.raises(StoreError) as caught:
+        compare(run(tiny, "third.zarr"), store)
+    said = "the dimension time_step is only in third.zarr, and one.zarr has time_step = 0.02"
+    assert said in str(caught.value)
+
+
+def test_what_cannot_be_compared_says_why(tiny: dict[str, Any], store: Path) -> None:
+    tiny["problem"]["domain"] = [-2.0, 2.0]
+    found = by_name(compare(store, run(tiny, "other.zarr")))
+    density = found["limit/cells_50/density"]
+    assert density.reason == "the dimension x has a coordinate in other.zarr only"
+    assert density.common == 0
+    assert found["particles/w1"].other_bits == 0
+    assert found["limit/l1_error"].common > 0
+
+
+def test_zipped_axes_are_matched_by_their_values(tiny: dict[str, Any]) -> None:
+    del tiny["axes"]["cells"], tiny["numerics"]["time_step"]
+    steps, cells = [0.02, 0.01, 0.005], [50, 100, 200]
+    stores = []
+    for name, rows in (("a.zarr", [0, 1]), ("b.zarr", [2, 1])):
+        zipped = {"cells": [cells[i] for i in rows], "time_step": [steps[i] for i in rows]}
+        tiny["axes"]["zip"] = [{"name": "resolution", **zipped}]
+        stores.append(run(tiny, name))
+    found = by_name(compare(*stores))
+    assert found["limit/l1_error"].common == 2 * 1 * 2
+    assert found["limit/l1_error"].other_bits == 0
+    assert found["limit/cells_100/density"].largest == 0
+    assert "limit/cells" not in found
+
+
+def test_orders_of_other_cells_are_other_orders(tiny: dict[str, Any]) -> None:
+    tiny["study"]["steps"] = ["limit"]
+    for name in ("particles", "seed"):
+        del tiny["axes"][name]
+    first, second = run(tiny, "a.zarr"), run(tiny, "b.zarr")
+    assert "analysis/l1_order" in by_name(compare(first, second))
+    tiny["axes"]["cells"] = [50, 200]
+    assert "analysis/l1_order" not in by_name(compare(first, run(tiny, "c.zarr")))
+
+
+def test_zipped_keys_are_coordinates(tiny: dict[str, Any]) -> None:
+    del tiny["axes"]["cells"], tiny["numerics"]["time_step"]
+    tiny["axes"]["zip"] = [{"name": "pair", "cells": [50, 100], "time_step": [0.02, 0.01]}]
+    tree = xr.open_datatree(run(tiny, "zipped.zarr"), engine="zarr")
+    for group in ("limit", "particles", "limit/cells_50"):
+        assert {"cells", "time_step"} <= set(tree[group].coords)
+        assert not {"cells", "time_step"} & set(tree[group].data_vars)
+    export(Path("zipped.zarr"), Path("tables"))
+    table = pd.read_csv(Path("tables") / "limit.csv")
+    assert list(table)[:4] == ["activation", "snapshot", "cells", "time_step"]
+    at = table.query("activation == 'tanh' and cells == 100 and snapshot == 0.2")
+    stored = tree["limit/l1_error"].sel(activation="tanh", snapshot=0.2).isel(pair=1)
+    assert at["l1_error"].item() == stored.item()
+
+
 def test_difference_is_measured(tiny: dict[str, Any], store: Path) -> None:
     other = run(tiny, "other.zarr")
     array: Any = zarr.open_group(other, mode="r+")["particles/w1"]
@@ -74,12 +140,16 @@ def test_export_to_netcdf_and_csv(store: Path) -> None:
     for path in ("particles/w1", "limit/l1_error", "limit/cells_50/density", "analysis/rate"):
         assert np.array_equal(tree[path].values, again[path].values)
     files = export(store, Path("tables"))
-    name = "particles-by-activation-particles-seed-snapshot.csv"
-    table = pd.read_csv(Path("tables") / name)
+    assert {file.name for file in files} >= {"limit.csv", "particles.csv", "particles-pde.csv"}
+    assert not [file for file in files if "-by-" in file.name]
+    table = pd.read_csv(Path("tables") / "particles.csv")
+    assert list(table)[:4] == ["activation", "particles", "seed", "snapshot"]
     assert len(table) == 2 * 3 * 4 * 2
     row = table.query("activation == 'tanh' and particles == 300 and seed == 1 and snapshot == 0.2")
     stored = tree["particles/w1"].sel(activation="tanh", particles=300, seed=1, snapshot=0.2)
     assert row["w1"].item() == stored.item()
+    assert row["status"].item() == 1
+    assert row["w1_initial"].item() == table["w1"][row.index[0] - 1]  # the snapshot before: t = 0
     assert all(file.is_file() for file in files)
     for target in ("out.nc", "tables"):
         with pytest.raises(StoreError, match="exists already"):

@@ -8,11 +8,12 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
+from pipeline.analysis.records import analysis_records
+from pipeline.analysis.text import print_analysis
 from pipeline.run import run_stages
 from pipeline.session import open_session, run_folder
 from pipeline.store import open_store
 from pipeline.study import Study
-from pipeline.terminal import analysis_records, print_analysis
 
 
 def run(document: dict[str, Any]) -> Study:

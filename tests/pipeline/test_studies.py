@@ -47,11 +47,15 @@ def test_shipped_study(path: Path) -> None:
     assert failed <= ({"5"} if study.trains else set())  # three iterations do not converge
     assert all(count.pending == 0 for count in summary.points.values())
     tree = xr.open_datatree(f"runs/{study.name}/data.zarr")
-    if "particles" in study.header.steps:
+    if "particles" in study.header.steps and study.dimension == 1:
         particles = tree["particles"]
         slack = 1 + 1e-9 + 1e-10 / particles["w1_initial"]
         assert bool((particles["dobrushin_ratio"] <= slack).all())
         assert bool((particles["dobrushin_ratio"] > 0).all())
+    if study.dimension > 1:
+        cloud = tree["particles"]
+        assert np.isfinite(cloud["w1"]).all()
+        assert (cloud["sliced_w1"] <= cloud["w1"] * (1 + 1e-12)).all()  # as for every projection
     if {"particles", "limit"} <= set(study.header.steps):
         assert np.isfinite(tree["particles"]["w1_pde"]).all()
     if "dependence" in study.header.steps:

@@ -112,6 +112,24 @@ BAD: list[tuple[str, Any, list[str]]] = [
     ("numerics.integrator", "rk5", ["numerics.integrator = 'rk5'", "rk4"]),
     ("numerics.point_timeout", -5, ["numerics.point_timeout = -5"]),
     ("training.intervals", 0, ["training.intervals = 0"]),
+    ("training.intervals", 7, ["training.intervals: no step", "the step train does"]),
+    ("axes.tolerance", [1e-3, 1e-4], ["axes.tolerance: no step", "the step train does"]),
+    ("axes.domain", [[0, "b"]], ["axes.domain = [0, 'b']", "the ends must be numbers"]),
+    ("axes.horizon", ["one"], ["axes.horizon = 'one'", "a positive number"]),
+    (
+        "axes.target",
+        [{"kind": "normal", "mean": "a", "std": 1.0}],
+        ["axes.target.mean = 'a'", "a finite number"],
+    ),
+    ("axes.target", [{"kind": "norml"}], ["axes.target: unknown kind", "did you mean 'normal'"]),
+    (
+        "problem.initial",
+        {"kind": "atoms", "points": [0.0], "weights": [1.0]},
+        ["problem.initial: a law of kind 'atoms' cannot stand here; allowed: uniform, normal"],
+    ),
+    ("problem.initial", {"kind": "atom"}, ["unknown kind 'atom'; allowed: uniform"]),
+    ("problem.controls", {"file": "study.toml"}, ["problem.controls", "allowed: an .npz file"]),
+    ("problem.controls", {"file": "."}, ["problem.controls", "a folder; allowed: an .npz file"]),
 ]
 
 

@@ -244,16 +244,28 @@ def test_a_point_is_recomputed_to_the_same_bits(train: dict[str, Any]) -> None:
         ({"problem": {"controls": {"w": 1, "b": 0}}}, "problem.controls: the step train finds"),
         ({"problem": {"gamma_w": 1.0}}, "gamma, gamma_w given"),
         ({"axes": {"gamma": None}}, "no gamma given"),
-        ({"problem": {"loss": "paired"}}, "paired.*samples"),
-        ({"problem": {"loss": "l2"}}, "l2"),
+        ({"problem": {"loss": "paired"}}, "problem.initial: the loss 'paired' needs samples"),
+        ({"problem": {"loss": "l2"}}, "study: problem.loss: 'l2' .*; allowed with it: quadratic, "),
+        ({"problem": {"loss": "paired"}, "training": {"discretization": "eulerian"}},
+         "study: problem.loss: 'paired' does not work with training.discretization = 'eulerian'"),
+        ({"axes": {"loss": ["w2", "l2"]}}, "study: axes.loss: 'l2' does not work"),
         ({"problem": {"loss": "squared"}}, "problem.loss = 'squared'"),
-        ({"problem": {"target": {"kind": "atoms", "points": [1], "weights": [1]}}}, "target"),
+        ({"problem": {"target": {"kind": "atoms", "points": [1], "weights": [1]}}},
+         "study: problem.target: point masses .*; allowed: a law with a density"),
+        ({"problem": {"initial": {"kind": "atoms", "points": [1], "weights": [1]}}},
+         "problem.initial: a law of kind 'atoms' cannot stand here; allowed: uniform, .*product$"),
         ({"training": {"optimizer": "adam"}}, "training.optimizer = 'adam'"),
         ({"training": {"intervals": 0}}, "training.intervals = 0"),
         ({"training": {"start": {"w": "1/t", "b": 0}}}, "training.start.*inf at t = 0"),
         ({"training": {"armijo_constant": 1.5}}, "training.armijo_constant = 1.5"),
         ({"axes": {"training_particles": [10]}, "training": {"discretization": "eulerian"}},
-         "eulerian|Eulerian|law on the"),
+         "study: axes.training_particles: no step .*discretization = 'lagrangian'"),
+        ({"axes": {"training_cells": [50, 100]}}, "axes.training_cells: no step .*'eulerian'"),
+        ({"axes": {"steps_per_interval": [1, 2]}, "training": {"discretization": "eulerian"}},
+         "axes.steps_per_interval: no step .*discretization = 'lagrangian'"),
+        ({"axes": {"initial_step": [1.0, 2.0]}}, "axes.initial_step: no step .*'armijo'"),
+        ({"axes": {"max_backtracking": [1, 2]}}, "axes.max_backtracking: no step .*'armijo'"),
+        ({"axes": {"armijo_constant": [0.1, 0.2]}}, "axes.armijo_constant: no step .*'armijo'"),
         ({"study": {"name": "s", "steps": ["limit"]}}, "missing key 'problem.controls'"),
     ],
 )  # fmt: skip
@@ -268,17 +280,72 @@ def test_what_does_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
+SQUARE = {"kind": "product", "components": [{"kind": "uniform", "low": 0, "high": 1}] * 2}
+CUBE = {"kind": "product", "components": [{"kind": "uniform", "low": 0, "high": 1}] * 3}
+
+
+@pytest.mark.parametrize(
+    ("problem", "training", "message"),
+    [
+        ({"initial": SQUARE, "target": CUBE}, {"particles": 9},
+         "problem.target: a law in R^3, but problem.initial is one in R^2; allowed: a law in R^2"),
+        ({"target": SQUARE}, {}, "problem.target: a law in R^2, but problem.initial is one in R^1"),
+        ({"initial": SQUARE, "target": SQUARE}, {}, "training.particles: 0, but problem.initial"),
+        ({"initial": SQUARE, "target": SQUARE}, {"particles": 9, "discretization": "eulerian"},
+         "training.discretization: 'eulerian' works on the line, but problem.initial is"),
+        ({"initial": SQUARE, "target": SQUARE, "loss": "w2"}, {"particles": 9},
+         "problem.loss: 'w2' works on the line, but problem.initial is a law in R^2; allowed: qu"),
+        ({"initial": SQUARE, "target": SQUARE}, {"particles": 9, "start": {"file": "line.npz"}},
+         "training.start: controls for R^1, but problem.initial is a law in R^2; allowed:"),
+        ({"loss": "paired", "initial": {"kind": "samples", "file": "five.csv"},
+          "target": {"kind": "samples", "file": "three.csv"}}, {},
+         "problem.target: 3 rows, but the loss 'paired' needs one for each of problem.initial; al"),
+    ],
+)  # fmt: skip
+def test_data_that_cannot_be_trained_on_are_refused_by_their_key(
+    alone: dict[str, Any], problem: dict[str, Any], training: dict[str, Any], message: str
+) -> None:
+    for name, count in (("five", 5), ("three", 3)):
+        Path(f"{name}.csv").write_text("x\n" + "".join(f"{i}\n" for i in range(count)))
+    np.savez("line.npz", time=[0.0, 1.0], w=[0.0, 1.0], b=[0.0, 1.0])
+    alone["problem"] |= problem
+    alone["training"] |= training
+    with pytest.raises(StudyError) as caught:
+        Study(**alone)
+    assert str(caught.value).startswith(f"study: {message}")
+
+
+def test_what_the_chosen_method_does_not_use_may_stand_as_a_single_value(
+    alone: dict[str, Any],
+) -> None:
+    alone["training"] |= {"cells": 77, "initial_step": 3.0, "max_backtracking": 4}
+    assert Study(**Study(**alone).document()).training.cells == 77
+
+
+def test_cost_knows_how_many_iterations_are_allowed(alone: dict[str, Any]) -> None:
+    for discretization in ("lagrangian", "eulerian"):
+        costs = []
+        for most in (1, 10, 5000, 50_000):
+            alone["training"] |= {"max_iterations": most, "discretization": discretization}
+            study = Study(**alone)
+            costs.append(study.steps[0].cost(study.case({"activation": "identity", "gamma": 0.1})))
+        assert costs[0] < costs[1] < costs[2] == costs[3]
+
+
 @pytest.mark.parametrize(
     ("table", "keys", "named"),
     [
         ("problem", {"gamma": 1.0}, "problem.gamma"),
         ("problem", {"loss": "w2"}, "problem.loss"),
-        ("training", {"intervals": 7}, "training"),
+        ("training", {"intervals": 7}, "training.intervals"),
+        ("axes", {"intervals": [7, 8]}, "axes.intervals"),
+        ("axes", {"training_particles": [7, 8]}, "axes.training_particles"),
+        ("axes", {"loss": ["w2"]}, "axes.loss"),
     ],
 )
 def test_settings_of_training_are_refused_where_nothing_is_trained(
     tiny: dict[str, Any], table: str, keys: dict[str, Any], named: str
 ) -> None:
     tiny[table] = tiny.get(table, {}) | keys
-    with pytest.raises(StudyError, match=f"{named}: no step of this study depends on it"):
+    with pytest.raises(StudyError, match=f"{named}: no step of .*; the step train does"):
         Study(**tiny)

@@ -181,9 +181,14 @@ class TestReadControls:
             ({"time": T[:5], "w": T[:5], "b": T[:5]}, "covers"),
             ({"time": T + 0.1, "w": T, "b": T}, "covers"),
             ({"time": T[::-1], "w": T, "b": T}, "increase"),
-            ({"time": T, "w": T[:-1], "b": T}, "11 control times but 10"),
+            ({"time": T, "w": T[:-1], "b": T}, r"'w' has shape \(10,\).* at 11 times"),
             ({"time": T, "w": T * np.nan, "b": T}, "not finite"),
-            ({"time": T, "w": np.ones((2, 2)), "b": T}, "one-dimensional"),
+            ({"time": T, "w": np.ones((2, 2)), "b": T}, r"'w' has shape \(2, 2\)"),
+            ({"time": T, "w": np.ones((11, 2)), "b": np.ones((11, 2))}, r"\(11, d, d\)"),
+            ({"time": 1.0, "w": 2.0, "b": 3.0}, r"'time' has shape \(\)"),
+            ({"time": T, "w": T * 1j, "b": T}, "'w' holds values of type complex128"),
+            ({"time": T, "w": T, "b": T > 0.5}, "'b' holds values of type bool"),
+            ({"time": T, "w": np.array([{}] * 11), "b": T}, "'w' holds Python objects"),
             ({"time": T, "w": np.array(["a"] * 11), "b": T}, "numbers"),
         ],
     )
@@ -202,14 +207,17 @@ class TestReadControls:
 
     def test_matrices_that_do_not_fit(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "c.npz", time=T, w=np.ones((11, 2, 3)), b=np.ones((11, 2)))
-        with pytest.raises(ControlError, match="do not fit together"):
+        with pytest.raises(ControlError, match=r"'w' has shape \(11, 2, 3\)"):
             read_controls(tmp_path / "c.npz")
 
     def test_other_files(self, tmp_path: Path) -> None:
         (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 broken")
         np.save(tmp_path / "d.npy", T)
-        for name in ("c.npz", "none.npz", "d.npy"):
-            with pytest.raises(ControlError, match=name):
+        (tmp_path / "p.npz").write_bytes(pickle.dumps({"w": 1}))
+        (tmp_path / "f.npz").mkdir()
+        said = dict.fromkeys(("c.npz", "d.npy", "p.npz"), "not a NumPy archive; allowed: an .npz")
+        for name, words in {**said, "none.npz": "no such file", "f.npz": "a folder"}.items():
+            with pytest.raises(ControlError, match=f"{name}: {words}"):
                 read_controls(tmp_path / name)
 
 

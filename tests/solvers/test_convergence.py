@@ -52,3 +52,14 @@ def test_too_few_errors_give_nan() -> None:
 def test_bad_resolutions_are_refused(cells: list, errors: list) -> None:
     with pytest.raises(InputError, match="resolutions"):
         fit_order(cells, errors)
+
+
+@pytest.mark.parametrize("cells", [3, 4, 8])
+def test_the_interval_holds_the_order_as_often_as_it_says(cells: int) -> None:
+    random = np.random.default_rng(1)
+    resolutions = 50 * 2 ** np.arange(cells)
+    errors = 3.0 * resolutions**-2.0 * np.exp(0.1 * random.normal(size=(2000, cells)))
+    ends = np.array([fit_order(resolutions, e).interval() for e in errors])
+    held = np.mean((ends[:, 0] <= 2.0) & (ends[:, 1] >= 2.0))
+    assert held == pytest.approx(0.95, abs=3.0 * np.sqrt(0.05 * 0.95 / 2000))
+    assert np.isnan(fit_order([100, 200], [4.0, 1.0]).interval()).all()

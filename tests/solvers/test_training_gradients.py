@@ -4,6 +4,7 @@ import pytest
 from solvers.activations import ACTIVATIONS
 from solvers.distributions import Mixture, Normal, Uniform
 from solvers.training import (
+    L2,
     W2,
     Discretization,
     Energy,
@@ -174,6 +175,21 @@ def test_eulerian_gradient_tends_to_the_exact_one_at_the_order_of_the_scheme(nam
 def test_eulerian_gradient_of_losses_that_depend_on_the_state(loss: Loss) -> None:
     gaps = eulerian_gaps("tanh", loss, (100, 200, 400))
     assert np.all(np.log2(gaps[:-1] / gaps[1:]) > 1.85), gaps
+
+
+def test_eulerian_gradient_of_the_l2_loss_tends_to_finite_differences() -> None:
+    """It has no Lagrangian one to be compared with."""
+    problem = TrainingProblem(ACTIVATIONS["tanh"], Normal(0.3, 0.2), L2(TARGET), 0.01, 0.01)
+    gaps = []
+    for cells in (100, 200, 400):
+        found = EulerianDiscretization(problem, 400, (-2.0, 3.0), cells)
+        t = found.grid.times
+        w, b, v, c = 0.7 * np.cos(3 * t), 0.6 * np.sin(4 * t), np.sin(2 * t), np.cos(t)
+        _, *gradient = found.cost_and_gradient(w, b)
+        ends = [found.cost(w + s * v, b + s * c) for s in (1e-4, -1e-4)]
+        difference = (ends[0] - ends[1]) / 2e-4
+        gaps.append(abs(directional(found, tuple(gradient), (v, c)) / difference - 1.0))
+    assert np.all(np.log2(np.array(gaps[:-1]) / gaps[1:]) > 1.85), gaps
 
 
 @pytest.mark.parametrize("loss", ["quadratic", "w2", "energy"])

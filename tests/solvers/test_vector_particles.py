@@ -164,6 +164,19 @@ def test_a_one_by_one_matrix_is_a_control_on_the_line() -> None:
     assert controls_from([["t"]], [2]) == Controls.of("t", 2)
 
 
+def test_scalars_in_space_act_on_every_component_as_on_the_line() -> None:
+    expected = VectorControls.of([["t", 0, 0], [0, "t", 0], [0, 0, "t"]], [2, 2, 2])
+    assert controls_from("t", 2, dimension=3) == expected
+    assert controls_from("t", 2) == Controls.of("t", 2)
+    assert controls_from([["t"]], [2], dimension=3) == Controls.of("t", 2)  # it is a matrix
+    knots = PiecewiseLinearControl([0.0, 0.25, 1.0], [0.0, 1.0, 0.0])
+    isotropic = VectorControls.isotropic(Controls(knots, Controls.of(0, 1).b), 2)
+    np.testing.assert_array_equal(isotropic.knots, [0.0, 0.25, 1.0])
+    w, b = isotropic.evaluate([0.25, 0.0])
+    np.testing.assert_array_equal(w, [np.eye(2), np.zeros((2, 2))])
+    np.testing.assert_array_equal(b, np.ones((2, 2)))
+
+
 def test_an_entry_that_is_not_finite_is_named() -> None:
     with pytest.raises(ControlError, match=r"w\[1\]\[0\]: "):
         VectorControls.of([[1, 2], ["1/t", 4]], [1, 2]).check(1.0)

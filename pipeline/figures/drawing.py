@@ -1,0 +1,31 @@
+"""The figures that a run leaves in its folder."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from pipeline.errors import FigureError
+from pipeline.figures.catalogue import FIGURES
+from pipeline.figures.files import write_chart
+from pipeline.store import Store
+
+AT_THE_END = ("w1-against-m", "error-against-cells")
+
+
+def draw_figures(store: Store, folder: Path) -> list[Path]:
+    """Draw what an analysed store has to show, as PNG files; return these.
+
+    Each is written whole or not at all.
+    """
+    drawn = []
+    with xr.open_datatree(store.path, engine="zarr") as tree:
+        for figure in FIGURES:
+            if figure.name not in AT_THE_END:
+                continue
+            try:
+                chart = figure.plot(tree, **figure.options, static=True)
+            except FigureError:
+                continue
+            title = f"{store.study.name}: {figure.title}"
+            drawn.append(write_chart(chart.properties(title=title), folder / f"{figure.name}.png"))
+    return drawn

@@ -1,0 +1,388 @@
+"""What a report says in words and tables: where the numbers come from, and the numbers."""
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tomli_w
+import xarray as xr
+
+from pipeline.errors import FigureError
+from pipeline.figures.status import status_sources
+from pipeline.figures.style import show, word
+from pipeline.figures.tables import cut, frame, keys_of, study_document
+from pipeline.status import Status
+
+MAX_FAILURES = 200
+FITTED = {"rate": "rate in M", "l1_order": "order in L1", "control_rate": "rate of controls"}
+"""What may be the headline."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: what is read, and the number behind it."""
+
+    text: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report; its first columns, so many as ``keys``, say what a row is about."""
+
+    name: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    keys: int = 1
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A failed point: why, and the command that recomputes it."""
+
+    point: str
+    status: str
+    reason: str
+    command: str
+
+
+@dataclass
+class Facts:
+    """What is said of one store."""
+
+    name: str
+    path: str
+    document: dict[str, Any]
+    attributes: dict[str, Any]
+    run: dict[str, Any]
+    headline: list[tuple[str, str, str]]
+    counts: Table | None
+    tables: list[Table] = field(default_factory=list)
+    failures: list[Failed] = field(default_factory=list)
+    failures_left_out: int = 0
+
+    @property
+    def study_text(self) -> str:
+        """The study as its file says it, every default written out."""
+        return tomli_w.dumps(self.document) if self.document else ""
+
+    @property
+    def provenance(self) -> list[tuple[str, str]]:
+        """Where the numbers come from."""
+        known = self.run.get("provenance", {})
+        packages = known.get("packages", {})
+        found = [
+            ("store", self.path),
+            ("created", _text(self.attributes.get("created"))),
+            ("last run", _text(known.get("started"))),
+            ("command", _text(known.get("command"))),
+            ("host", _text(known.get("host") or self.attributes.get("host"))),
+            ("platform", _text(known.get("platform"))),
+            ("meanfield", " · ".join(filter(None, [_text(known.get("meanfield")),
+                                                   _text(known.get("commit"))]))),
+            ("packages", ", ".join(f"{k} {v}" for k, v in packages.items())),
+            ("fingerprint", _text(known.get("fingerprint"))),
+            ("identity", _text(self.attributes.get("identity_hash"))),
+        ]  # fmt: skip
+        return [(key, text) for key, text in found if text]
+
+
+def facts_of(tree: xr.DataTree, path: Path, folder: Path) -> Facts:
+    """Everything that is said of a store.
+
+    Args:
+        tree: the store, opened.
+        path: where it is.
+        folder: of its run: run.json and logs/.
+    """
+    document = study_document(tree)
+    name = str(document.get("study", {}).get("name", path.name))
+    run = _read_json(folder / "run.json")
+    tables = [
+        t for make in (_rates, _orders, _control_rates, _training, _times) if (t := make(tree))
+    ]
+    failures, more = _failures(tree, path, folder / "logs")
+    return Facts(
+        name=name,
+        path=str(path),
+        document=document,
+        attributes={str(key): value for key, value in tree.attrs.items()},
+        run=run,
+        headline=[*_points(tree), *_fitted(tree), *_cost(run)],
+        counts=_counts(tree),
+        tables=tables,
+        failures=failures,
+        failures_left_out=more,
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def number(value: object, digits: int = 3) -> Cell:
+    """A number as a cell; a dash where there is none."""
+    known = float(value) if isinstance(value, (int, float, np.number)) else math.nan
+    if not math.isfinite(known):
+        return Cell("–")
+    return Cell(_figure(known, digits), known)
+
+
+def _figure(value: float, digits: int) -> str:
+    extreme = value != 0 and not 1e-3 <= abs(value) < 1e5
+    return (f"{value:.{digits}g}" if extreme else f"{value:.{digits}f}").replace("-", "−")
+
+
+def _interval(row: Mapping[str, Any], name: str, digits: int = 3) -> Cell:
+    """A fitted number with its 95 % interval."""
+    value = number(row[name], digits)
+    low, high = (number(row.get(f"{name}{end}"), digits) for end in ("_low", "_high"))
+    if value.value is None or low.value is None:
+        return value
+    return Cell(f"{value.text} [{low.text}, {high.text}]", value.value)
+
+
+def _label(value: object) -> Cell:
+    return Cell(show(value))
+
+
+def _table(
+    tree: xr.DataTree,
+    name: str,
+    caption: str,
+    group: str,
+    names: Sequence[str],
+    optional: Sequence[str],
+    columns: Mapping[str, Any],
+) -> Table | None:
+    """A table of a group of the store: its axes, and a cell of each row for each column."""
+    try:
+        found = frame(tree, group, names, optional)
+    except FigureError:
+        return None
+    keys = keys_of(found, *names, *optional)
+    found = found[found[list(names)].notna().any(axis=1)]
+    rows = [
+        [*(_label(row[key]) for key in keys), *(make(row) for make in columns.values())]
+        for row in found.to_dict(orient="records")
+    ]
+    return Table(name, caption, [*map(word, keys), *columns], rows, len(keys))
+
+
+def _rates(tree: xr.DataTree) -> Table | None:
+    optional = (
+        "rate_low", "rate_high", "prefactor_low", "prefactor_high", "r_squared", "first_particles",
+        "rate_expected", "prefactor_expected", "underpowered",
+    )  # fmt: skip
+    columns = {
+        "rate [95 %]": lambda row: _interval(row, "rate"),
+        "expected": lambda row: number(row["rate_expected"]),
+        "R²": lambda row: number(row["r_squared"], 4),
+        "fit from M": lambda row: number(row["first_particles"], 0),
+        "prefactor [95 %]": lambda row: _interval(row, "prefactor", 4),
+        "expected prefactor": lambda row: number(row["prefactor_expected"], 4),
+        "underpowered": lambda row: Cell({1: "yes", 0: "no"}.get(row["underpowered"], "–")),
+    }
+    return _table(
+        tree,
+        "rates",
+        "W₁ = prefactor · M^rate",
+        "analysis",
+        ["rate", "prefactor"],
+        optional,
+        columns,
+    )
+
+
+def _orders(tree: xr.DataTree) -> Table | None:
+    optional = ("l1_order_deviation", "w1_order", "w1_order_deviation")
+    columns = {
+        "order in L1": lambda row: number(row["l1_order"], 2),
+        "± (standard error)": lambda row: number(row["l1_order_deviation"], 2),
+        "order in W₁": lambda row: number(row["w1_order"], 2),
+        "± (standard error) ": lambda row: number(row["w1_order_deviation"], 2),
+    }
+    caption = "error = C · cells^−order"
+    return _table(tree, "orders", caption, "analysis", ["l1_order"], optional, columns)
+
+
+def _control_rates(tree: xr.DataTree) -> Table | None:
+    optional = ("control_rate_low", "control_rate_high")
+    columns = {"rate [95 %]": lambda row: _interval(row, "control_rate")}
+    caption = "distance to the mean-field controls = C · M^rate"
+    return _table(tree, "control-rates", caption, "analysis", ["control_rate"], optional, columns)
+
+
+def _training(tree: xr.DataTree) -> Table | None:
+    try:
+        found = frame(tree, "train", ["cost"], ["iterations", "w1_to_target", "cost_exact"])
+    except FigureError:
+        return None
+    numbers = ["cost", "iterations", "w1_to_target", "cost_exact"]
+    keys = keys_of(found, *numbers, "seed")
+    means = found.groupby(keys, sort=False)[numbers].mean().reset_index()
+    rows = [
+        [
+            *(_label(row[key]) for key in keys),
+            number(row["cost"], 6),
+            number(row["cost_exact"], 6),
+            number(row["w1_to_target"], 5),
+            number(row["iterations"], 0),
+        ]
+        for row in means.to_dict(orient="records")
+    ]
+    header = [*map(word, keys), "cost J", "exact minimum", "W₁ to the target", "iterations"]
+    return Table("training", "trained controls, means over seeds", header, rows, len(keys))
+
+
+def _times(tree: xr.DataTree) -> Table | None:
+    rows = []
+    for step in tree.children:
+        try:
+            seconds = frame(tree, str(step), ["wall_seconds"])["wall_seconds"].dropna()
+        except FigureError:
+            continue
+        total, median, largest = seconds.sum(), seconds.median(), seconds.max()
+        rows.append(
+            [Cell(str(step)), number(len(seconds), 0), number(total, 1), number(median, 4),
+             number(largest, 3)]
+        )  # fmt: skip
+    header = ["step", "points", "core seconds", "median s", "largest s"]
+    return Table("times", "computing time by step", header, rows) if rows else None
+
+
+def _counts(tree: xr.DataTree) -> Table | None:
+    """How many points of each step have each status."""
+    found: dict[str, pd.Series] = {}
+    for step, name in status_sources(tree):
+        label = step if name == "status" else f"{step} against PDE"
+        found[label] = frame(tree, step, [name])[name].value_counts()
+    used = [s for s in Status if any(s in counts.index for counts in found.values())]
+    rows = [
+        [
+            Cell(label),
+            Cell(str(counts.sum()), float(counts.sum())),
+            *(Cell(str(counts.get(s, 0)), float(counts.get(s, 0))) for s in used),
+        ]
+        for label, counts in found.items()
+    ]
+    header = ["step", "points", *(s.meaning for s in used)]
+    return Table("counts", "points by status", header, rows) if rows else None
+
+
+def _points(tree: xr.DataTree) -> list[tuple[str, str, str]]:
+    sources = [(step, name) for step, name in status_sources(tree) if name == "status"]
+    counts = [frame(tree, step, [name])[name].value_counts() for step, name in sources]
+    many = {status: sum(int(count.get(status, 0)) for count in counts) for status in Status}
+    others = [f"{n} {status.meaning}" for status, n in many.items() if n and status != Status.DONE]
+    return [("points done", f"{many[Status.DONE]} of {sum(many.values())}", ", ".join(others))]
+
+
+def _fitted(tree: xr.DataTree) -> list[tuple[str, str, str]]:
+    """The rates at the last snapshot: one number where there are few rows, else their range."""
+    for name, title in (
+        ("rate", "rate in M"),
+        ("l1_order", "order in L1"),
+        ("control_rate", "rate of controls"),
+    ):
+        try:
+            found = frame(tree, "analysis", [name])
+        except FigureError:
+            continue
+        if "snapshot" in found:
+            found = found[found["snapshot"] == found["snapshot"].max()]
+        values = found[name].dropna()
+        if values.empty:
+            continue
+        when = f" at t = {found['snapshot'].max():g}" if "snapshot" in found else ""
+        low, high = _figure(values.min(), 3), _figure(values.max(), 3)
+        text = low if low == high else f"{low} … {high}"
+        rows = f"{len(values)} row{'s' if len(values) > 1 else ''}"
+        return [(title + when, text, rows)]
+    return []
+
+
+def _cost(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    seconds = run.get("core_seconds")
+    if not isinstance(seconds, (int, float)) or not seconds:
+        return []
+    wall = run.get("wall_seconds", 0.0)
+    return [
+        ("last run", f"{seconds:.3g} core-s", f"in {wall:.3g} s, {run.get('computed', 0)} points")
+    ]
+
+
+def _failures(tree: xr.DataTree, path: Path, logs: Path) -> tuple[list[Failed], int]:
+    """The points without a proper result, and how many more there are.
+
+    The store says which; the logs of the run say why.
+    """
+    reasons, total = _reasons(logs), 0
+    found: list[Failed] = []
+    for step, name in status_sources(tree):
+        data = cut(tree, step)
+        status = data[name].to_numpy()
+        failed = np.argwhere(status > Status.DONE)
+        total += len(failed)
+        for index in failed[: max(0, MAX_FAILURES - len(found))]:
+            values = _values(data, data[name].dims, index)
+            code = Status(int(status[tuple(index)]))
+            found.append(_failed(path, step, values, code, reasons))
+    return found, total - len(found)
+
+
+def _values(data: xr.Dataset, dims: Sequence[Hashable], index: np.ndarray) -> dict[str, Any]:
+    """The keys and labels of a point."""
+    return {
+        str(name): variable.to_numpy().tolist()[i]
+        for dim, i in zip(dims, index, strict=True)
+        for name, variable in data.variables.items()
+        if variable.dims == (dim,)
+    }
+
+
+def _failed(
+    path: Path, step: str, values: Mapping[str, Any], code: Status, reasons: Mapping[str, str]
+) -> Failed:
+    words = [f"{key}={value}" for key, value in values.items()]
+    command = shlex.join(["meanfield", "point", str(path.resolve()), step, *words])
+    reason = reasons.get(_key(step, values), "")
+    return Failed(f"{step} {' '.join(words)}", code.meaning, reason, command)
+
+
+def _reasons(logs: Path) -> dict[str, str]:
+    """Why points failed, by the logs that the run left."""
+    found = {}
+    for file in sorted(logs.glob("*.txt")) if logs.is_dir() else ():
+        try:
+            head = file.read_text(errors="replace")[:20_000].split("\n\n", 1)[0]
+        except OSError:
+            continue
+        lines = dict(re.findall(r"(?m)^(step|parameters|reason): (.*)$", head))
+        try:
+            values = json.loads(lines.get("parameters", ""))
+        except ValueError:
+            continue
+        found[_key(lines.get("step", ""), values)] = lines.get("reason", "")
+    return found
+
+
+def _key(step: str, values: Mapping[str, Any]) -> str:
+    """A point as a text that does not depend on the order of its keys."""
+    return f"{step} {sorted((key, str(value)) for key, value in values.items())}"
