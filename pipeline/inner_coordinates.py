@@ -1,4 +1,4 @@
-"""Coordinates of the dimensions that are no axes: output times, cells, nodes of controls, norms …"""
+"""Coordinates of the dimensions that are no axes: output times, cells, time nodes of controls."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -4,6 +4,7 @@ A point counts as computed when its status says so and every number that belongs
 chunk that cannot be read (flipped bits, cut off) counts as not computed, as a whole.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,7 +149,7 @@ def read_block(
     touched = bool(status.any())  # else there is nothing to read: the status is written last
     for variable in table.variables:
         if variable.per:
-            complete &= _fields_complete(reader, step, variable, axes, region, status)
+            complete &= _fields_complete(store, reader, step, variable, axes, region, status)
             continue
         values = reader.read(variable_path(step, variable), region) if touched else None
         if values is None:
@@ -158,6 +159,8 @@ def read_block(
         data[variable.name] = values
         if not variable.padded:
             complete &= ~np.isnan(values).reshape(*shape, -1).any(axis=-1)
+        if touched and _hides_gaps(variable, values):
+            complete &= _on_disk(store, variable_path(step, variable), region)
     missing = (status == Status.PENDING) | (_keeps(status) & ~complete)
     missing |= np.isin(status, list(redo - {Status.UPSTREAM}))
     if (waits := status == Status.UPSTREAM).any():
@@ -306,7 +309,27 @@ def field_place(
     return variable_path(step, variable, value), place
 
 
+def _hides_gaps(variable: Variable, values: np.ndarray) -> bool:
+    """Whether a chunk that is missing reads as values that may be right."""
+    return variable.padded or values.dtype.kind != "f"
+
+
+def _on_disk(store: Store, path: str, region: Region) -> np.ndarray:
+    """Which points of a region, made of whole chunks, have their chunk."""
+    array = store.array(path)
+    found = np.ones([part.stop - part.start for part in region], dtype=bool)
+    own, inner = array.chunks[: len(region)], array.ndim - len(region)
+    grid = [range(p.start // n, -(-p.stop // n)) for p, n in zip(region, own, strict=True)]
+    for place in itertools.product(*grid):
+        key = array.metadata.encode_chunk_key((*place, *([0] * inner)))
+        if not (store.path / path / key).is_file():
+            parts = zip(place, own, region, strict=True)
+            found[tuple(slice(i * n - p.start, (i + 1) * n - p.start) for i, n, p in parts)] = False
+    return found
+
+
 def _fields_complete(
+    store: Store,
     reader: Reader,
     step: Step,
     variable: Variable,
@@ -320,6 +343,11 @@ def _fields_complete(
             continue
         index = tuple(s.start + i for s, i in zip(region, offset, strict=True))
         path, place = field_place(step, variable, axes, index)
-        values = reader.read(path, tuple(slice(i, i + 1) for i in place))
-        complete[offset] = values is not None and (variable.padded or not np.isnan(values).any())
+        point = tuple(slice(i, i + 1) for i in place)
+        values = reader.read(path, point)
+        complete[offset] = values is not None and (
+            bool(_on_disk(store, path, point).all())
+            if _hides_gaps(variable, values)
+            else not np.isnan(values).any()
+        )
     return complete

@@ -51,22 +51,23 @@ def print_analysis(console: Console, store: Store) -> None:
 def print_gaps(console: Console, found: Sequence[Gap]) -> None:
     """Which fits lack points, and which points these are."""
     for gap in found[:MAX_ROWS]:
-        row = ", ".join(f"{key} = {brief(label(value))}" for key, value in gap.row.items())
-        points = "; ".join(
-            f"{', '.join(f'{k} = {brief(label(v))}' for k, v in at.items())}: {status.meaning}"
-            for at, status in gap.points[:MAX_POINTS]
-        )
-        more = len(gap.points) - MAX_POINTS
-        console.print(
-            f"{', '.join(gap.fits)} at {row}: {len(gap.points)} points missing ({points}"
-            + (f"; {more} more)" if more > 0 else ")"),
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(gap_line(gap), highlight=False, soft_wrap=True)
     if len(found) > MAX_ROWS:
         console.print(f"… {len(found) - MAX_ROWS} more rows lack points")
     if found:
         console.print("rows that lack points have no fit; --partial fits what is there")
+
+
+def gap_line(gap: Gap) -> str:
+    """Which fits of a row lack points, and the first of these."""
+    row = ", ".join(f"{key} = {brief(label(value))}" for key, value in gap.row.items())
+    points = "; ".join(
+        f"{', '.join(f'{k} = {brief(label(v))}' for k, v in at.items())}: {status.meaning}"
+        for at, status in gap.points[:MAX_POINTS]
+    )
+    more = len(gap.points) - MAX_POINTS
+    rest = f"; {more} more" if more > 0 else ""
+    return f"{', '.join(gap.fits)} at {row}: {len(gap.points)} points missing ({points}{rest})"
 
 
 def rate_rows(store: Store) -> tuple[list[str], list[list[str]]]:

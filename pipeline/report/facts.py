@@ -1,7 +1,6 @@
 """What a report says in words and tables: where the numbers come from, and the numbers."""
 
 import json
-import math
 import re
 import shlex
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,34 +13,17 @@ import pandas as pd
 import tomli_w
 import xarray as xr
 
-from pipeline.errors import FigureError
+from pipeline.analysis.gaps import gaps
+from pipeline.analysis.text import gap_line
+from pipeline.errors import FigureError, StoreError, StudyError
 from pipeline.figures.status import status_sources
-from pipeline.figures.style import show, word
-from pipeline.figures.tables import cut, frame, keys_of, study_document
+from pipeline.figures.tables import cut, frame, study_document
+from pipeline.report.tables import Cell, Table, figure, tables_of
 from pipeline.status import Status
+from pipeline.store import open_store, stored_study
 
 MAX_FAILURES = 200
-FITTED = {"rate": "rate in M", "l1_order": "order in L1", "control_rate": "rate of controls"}
-"""What may be the headline."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: what is read, and the number behind it."""
-
-    text: str
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report; its first columns, so many as ``keys``, say what a row is about."""
-
-    name: str
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    keys: int = 1
+MAX_GAPS = 60
 
 
 @dataclass(frozen=True)
@@ -66,6 +48,7 @@ class Facts:
     headline: list[tuple[str, str, str]]
     counts: Table | None
     tables: list[Table] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
     failures_left_out: int = 0
 
@@ -106,9 +89,6 @@ def facts_of(tree: xr.DataTree, path: Path, folder: Path) -> Facts:
     document = study_document(tree)
     name = str(document.get("study", {}).get("name", path.name))
     run = _read_json(folder / "run.json")
-    tables = [
-        t for make in (_rates, _orders, _control_rates, _training, _times) if (t := make(tree))
-    ]
     failures, more = _failures(tree, path, folder / "logs")
     return Facts(
         name=name,
@@ -118,7 +98,8 @@ def facts_of(tree: xr.DataTree, path: Path, folder: Path) -> Facts:
         run=run,
         headline=[*_points(tree), *_fitted(tree), *_cost(run)],
         counts=_counts(tree),
-        tables=tables,
+        tables=tables_of(tree),
+        gaps=_gaps(path),
         failures=failures,
         failures_left_out=more,
     )
@@ -134,137 +115,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def number(value: object, digits: int = 3) -> Cell:
-    """A number as a cell; a dash where there is none."""
-    known = float(value) if isinstance(value, (int, float, np.number)) else math.nan
-    if not math.isfinite(known):
-        return Cell("–")
-    return Cell(_figure(known, digits), known)
-
-
-def _figure(value: float, digits: int) -> str:
-    extreme = value != 0 and not 1e-3 <= abs(value) < 1e5
-    return (f"{value:.{digits}g}" if extreme else f"{value:.{digits}f}").replace("-", "−")
-
-
-def _interval(row: Mapping[str, Any], name: str, digits: int = 3) -> Cell:
-    """A fitted number with its 95 % interval."""
-    value = number(row[name], digits)
-    low, high = (number(row.get(f"{name}{end}"), digits) for end in ("_low", "_high"))
-    if value.value is None or low.value is None:
-        return value
-    return Cell(f"{value.text} [{low.text}, {high.text}]", value.value)
-
-
-def _label(value: object) -> Cell:
-    return Cell(show(value))
-
-
-def _table(
-    tree: xr.DataTree,
-    name: str,
-    caption: str,
-    group: str,
-    names: Sequence[str],
-    optional: Sequence[str],
-    columns: Mapping[str, Any],
-) -> Table | None:
-    """A table of a group of the store: its axes, and a cell of each row for each column."""
-    try:
-        found = frame(tree, group, names, optional)
-    except FigureError:
-        return None
-    keys = keys_of(found, *names, *optional)
-    found = found[found[list(names)].notna().any(axis=1)]
-    rows = [
-        [*(_label(row[key]) for key in keys), *(make(row) for make in columns.values())]
-        for row in found.to_dict(orient="records")
-    ]
-    return Table(name, caption, [*map(word, keys), *columns], rows, len(keys))
-
-
-def _rates(tree: xr.DataTree) -> Table | None:
-    optional = (
-        "rate_low", "rate_high", "prefactor_low", "prefactor_high", "r_squared", "first_particles",
-        "rate_expected", "prefactor_expected", "underpowered",
-    )  # fmt: skip
-    columns = {
-        "rate [95 %]": lambda row: _interval(row, "rate"),
-        "expected": lambda row: number(row["rate_expected"]),
-        "R²": lambda row: number(row["r_squared"], 4),
-        "fit from M": lambda row: number(row["first_particles"], 0),
-        "prefactor [95 %]": lambda row: _interval(row, "prefactor", 4),
-        "expected prefactor": lambda row: number(row["prefactor_expected"], 4),
-        "underpowered": lambda row: Cell({1: "yes", 0: "no"}.get(row["underpowered"], "–")),
-    }
-    return _table(
-        tree,
-        "rates",
-        "W₁ = prefactor · M^rate",
-        "analysis",
-        ["rate", "prefactor"],
-        optional,
-        columns,
-    )
-
-
-def _orders(tree: xr.DataTree) -> Table | None:
-    optional = ("l1_order_deviation", "w1_order", "w1_order_deviation")
-    columns = {
-        "order in L1": lambda row: number(row["l1_order"], 2),
-        "± (standard error)": lambda row: number(row["l1_order_deviation"], 2),
-        "order in W₁": lambda row: number(row["w1_order"], 2),
-        "± (standard error) ": lambda row: number(row["w1_order_deviation"], 2),
-    }
-    caption = "error = C · cells^−order"
-    return _table(tree, "orders", caption, "analysis", ["l1_order"], optional, columns)
-
-
-def _control_rates(tree: xr.DataTree) -> Table | None:
-    optional = ("control_rate_low", "control_rate_high")
-    columns = {"rate [95 %]": lambda row: _interval(row, "control_rate")}
-    caption = "distance to the mean-field controls = C · M^rate"
-    return _table(tree, "control-rates", caption, "analysis", ["control_rate"], optional, columns)
-
-
-def _training(tree: xr.DataTree) -> Table | None:
-    try:
-        found = frame(tree, "train", ["cost"], ["iterations", "w1_to_target", "cost_exact"])
-    except FigureError:
-        return None
-    numbers = ["cost", "iterations", "w1_to_target", "cost_exact"]
-    keys = keys_of(found, *numbers, "seed")
-    means = found.groupby(keys, sort=False)[numbers].mean().reset_index()
-    rows = [
-        [
-            *(_label(row[key]) for key in keys),
-            number(row["cost"], 6),
-            number(row["cost_exact"], 6),
-            number(row["w1_to_target"], 5),
-            number(row["iterations"], 0),
-        ]
-        for row in means.to_dict(orient="records")
-    ]
-    header = [*map(word, keys), "cost J", "exact minimum", "W₁ to the target", "iterations"]
-    return Table("training", "trained controls, means over seeds", header, rows, len(keys))
-
-
-def _times(tree: xr.DataTree) -> Table | None:
-    rows = []
-    for step in tree.children:
-        try:
-            seconds = frame(tree, str(step), ["wall_seconds"])["wall_seconds"].dropna()
-        except FigureError:
-            continue
-        total, median, largest = seconds.sum(), seconds.median(), seconds.max()
-        rows.append(
-            [Cell(str(step)), number(len(seconds), 0), number(total, 1), number(median, 4),
-             number(largest, 3)]
-        )  # fmt: skip
-    header = ["step", "points", "core seconds", "median s", "largest s"]
-    return Table("times", "computing time by step", header, rows) if rows else None
 
 
 def _counts(tree: xr.DataTree) -> Table | None:
@@ -311,7 +161,7 @@ def _fitted(tree: xr.DataTree) -> list[tuple[str, str, str]]:
         if values.empty:
             continue
         when = f" at t = {found['snapshot'].max():g}" if "snapshot" in found else ""
-        low, high = _figure(values.min(), 3), _figure(values.max(), 3)
+        low, high = figure(values.min(), 3), figure(values.max(), 3)
         text = low if low == high else f"{low} … {high}"
         rows = f"{len(values)} row{'s' if len(values) > 1 else ''}"
         return [(title + when, text, rows)]
@@ -326,6 +176,16 @@ def _cost(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("last run", f"{seconds:.3g} core-s", f"in {wall:.3g} s, {run.get('computed', 0)} points")
     ]
+
+
+def _gaps(path: Path) -> list[str]:
+    """Which fits were not made, and for which points; nothing where the study cannot be read."""
+    try:
+        found = gaps(open_store(path, stored_study(path)))
+    except (StudyError, StoreError):
+        return []
+    lines = [gap_line(gap) for gap in found[:MAX_GAPS]]
+    return lines + [f"{len(found) - MAX_GAPS} more rows"] * (len(found) > MAX_GAPS)
 
 
 def _failures(tree: xr.DataTree, path: Path, logs: Path) -> tuple[list[Failed], int]:

@@ -11,17 +11,18 @@ from markupsafe import Markup
 
 from pipeline.errors import StoreError, StudyError
 from pipeline.report.charts import Drawn, draw_all, script
-from pipeline.report.facts import Cell, Facts, Table, facts_of, number
+from pipeline.report.facts import Facts, facts_of
 from pipeline.report.recompute import recompute
+from pipeline.report.tables import Cell, Table, number
 from pipeline.root import read_root
 from pipeline.session import folder_of
 from pipeline.store import stored_study
 
 HOME = Path(__file__).resolve().parent
 SECTIONS = (
-    ("convergence", "Convergence", ("rates",),
+    ("convergence", "Convergence", ("rates", "sliced-rates"),
      ("w1-against-m", "sliced-w1-against-m", "local-rates")),
-    ("grid", "Grid", ("orders",), ("error-against-cells", "plane")),
+    ("grid", "Grid", ("plane", "budgets", "orders"), ("error-against-cells", "plane")),
     ("solutions", "Densities and controls", (), ("densities", "controls", "dependence")),
     ("training", "Training", ("training", "control-rates"),
      ("cost-histories", "gamma-paths", "control-rates")),

@@ -121,7 +121,7 @@ def _size(axes: Sequence[Axis]) -> dict[str, Value]:
         if "particles" in axis.keys:
             column = axis.keys.index("particles")
             few = [p for p in positions if p[column] <= MAX_PARTICLES]
-            positions = sorted(few or positions, key=lambda p: -p[column])  # noqa: B023
+            positions = sorted(few or positions, key=lambda p: -p[column])
         position = positions[0]
         values |= dict(zip(axis.keys, position, strict=True))
     return values

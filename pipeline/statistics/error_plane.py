@@ -4,7 +4,7 @@
 
 or some of these terms. The squares of the residuals of log e are minimised. For fixed exponents the
 squared amplitudes are linear: non-negative least squares over a grid of exponents (variable
-projection) gives starting values, and trust-region least squares goes on from the best of them.
+projection) gives starting values, and trust-region least squares goes on from the best.
 
 Reference: G. H. Golub, V. Pereyra, "Separable nonlinear least squares: the variable projection
 method and its applications", Inverse Problems 19 (2003) R1-R26.
@@ -21,7 +21,6 @@ RATES = (-0.15, -0.3, -0.5, -0.75, -1.0, -1.5)
 ORDERS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.5)
 LEAST = (-12.0, -4.0, -12.0, -0.5, 0.0)  # of log C, rate, log D, order, floor²
 MOST = (6.0, 0.5, 6.0, 8.0, 10.0)
-STARTS = 2
 SMALL = 1e-4  # a squared amplitude to start from where the best is 0
 
 
@@ -66,20 +65,16 @@ class ErrorPlane:
         def jacobian(theta: np.ndarray) -> np.ndarray:
             return self.evaluate(theta)[1]
 
-        fits = [
-            least_squares(
-                residuals,
-                np.clip(start, least, most),
-                jac=jacobian,
-                bounds=(least, most),
-                method="dogbox",
-                xtol=1e-10,
-                ftol=1e-12,
-            )
-            for start in self._starts(logs)
-        ]
-        best = min(fits, key=lambda fit: float(fit.cost))
-        return best.x, 2.0 * float(best.cost)
+        fit = least_squares(
+            residuals,
+            np.clip(self._start(logs), least, most),
+            jac=jacobian,
+            bounds=(least, most),
+            method="dogbox",
+            xtol=1e-10,
+            ftol=1e-12,
+        )
+        return fit.x, 2.0 * float(fit.cost)
 
     def inside(self, theta: np.ndarray) -> np.ndarray:
         """Which parameters are off their bounds, (parameters,)."""
@@ -87,17 +82,19 @@ class ErrorPlane:
         margin = 1e-3 * (most - least)
         return np.asarray((theta > least + margin) & (theta < most - margin))
 
-    def _starts(self, logs: np.ndarray) -> list[np.ndarray]:
+    def _start(self, logs: np.ndarray) -> np.ndarray:
+        """The best parameters of those with exponents on the grid."""
         rates = RATES if self.terms & SAMPLING else (0.0,)
         orders = ORDERS if self.terms & GRID else (0.0,)
-        found = []
+        amplitudes = self.parameters[[0, 2, 4]]
+        best, least = np.empty(0), np.inf
         for rate, order in product(rates, orders):
             shapes = np.exp(2.0 * np.array([rate * self.x, -order * self.n, 0.0 * self.x]))
-            shapes = shapes[self.parameters[[0, 2, 4]]]
-            squares, distance = nnls((shapes * np.exp(-2.0 * logs)).T, np.ones(logs.size))
-            full = np.zeros(3)
-            full[self.parameters[[0, 2, 4]]] = squares
-            c, d = 0.5 * np.log(np.maximum(full[:2], SMALL))
-            found.append((distance, np.array([c, rate, d, order, full[2]])[self.parameters]))
-        found.sort(key=lambda start: start[0])
-        return [theta for _, theta in found[:STARTS]]
+            columns = (shapes[amplitudes] * np.exp(-2.0 * logs)).T
+            squares, distance = nnls(columns, np.ones(logs.size))
+            if distance < least:
+                found = np.zeros(3)
+                found[amplitudes] = squares
+                c, d = 0.5 * np.log(np.maximum(found[:2], SMALL))
+                best, least = np.array([c, rate, d, order, found[2]]), distance
+        return np.asarray(best[self.parameters])

@@ -1,4 +1,4 @@
-"""The how-to pages do what they say: their files are made, their commands run, their diffs fit."""
+"""The tutorial and the how-to pages do what they say: files are made, commands run, diffs fit."""
 
 import os
 import re
@@ -66,7 +66,7 @@ def follow(page: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["my-own-step.md", "my-own-data.md"])
+@pytest.mark.parametrize("page", ["my-own-step.md", "my-own-data.md", "../tutorial.md"])
 def test_page_can_be_followed(page: str, tmp_path: Path) -> None:
     follow(page, tmp_path)
 

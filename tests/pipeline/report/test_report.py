@@ -16,9 +16,10 @@ import zarr
 from pipeline.errors import StoreError
 from pipeline.figures.catalogue import FIGURES
 from pipeline.report.charts import THEME, embedded, script, themed
-from pipeline.report.facts import facts_of, number
+from pipeline.report.facts import facts_of
 from pipeline.report.page import run_folder_of, write_report
 from pipeline.report.recompute import recompute
+from pipeline.report.tables import number
 from pipeline.root import read_root, write_root
 from pipeline.steps.particles import follow
 from pipeline.store import open_store, stored_study
