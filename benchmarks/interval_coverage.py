@@ -129,6 +129,7 @@ def cases() -> list[tuple[np.ndarray, Study]]:
         (curves, pieces),
         (added(curves, 2.0, 0.0), plane("squares", 2.0, 0.0)),
         (added(curves, 2.0, FLOOR), plane("squares and floor", 2.0, FLOOR)),
+        (curves[:, None] + (GRID * CELLS**-2.0)[:, None], plane("plain sum", 2.0, 0.0)),
         (integrated(2.0), plane("distances", 2.0, 0.0)),
     ]
 

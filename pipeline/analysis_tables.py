@@ -105,6 +105,8 @@ PLANE = AnalysisTable(
         *_interval("grid_order", "exponent r of the grid error D cells^-r in w1_pde"),
         *_interval("grid_prefactor", "prefactor D of the grid error D cells^-r in w1_pde"),
         *_interval("plane_floor", "what remains of w1_pde for all M and cells"),
+        Variable("plane_power", "power p in w1_pde^p = sampling^p + grid^p + floor^p"),
+        Variable("plane_misfit", "largest relative distance of a mean w1_pde to the joint fit"),
         Variable("plane_terms", "the terms that the data can tell apart", flags=TERMS),
         Variable("best_particles", "M of the least error for the budget", ("budget", "snapshot")),
         Variable("best_cells", "cells of the least error for the budget", ("budget", "snapshot")),

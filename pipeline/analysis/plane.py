@@ -31,7 +31,12 @@ def analyse_plane(store: Store, partial: bool) -> None:
             for name in TERMS:
                 ends = (getattr(fit, f"{name}{end}") for end in ("", "_low", "_high"))
                 found.put_interval(row, name, ends, snapshot)
-            found.put(row, "plane_terms", fit.terms, snapshot)
+            for name, number in (
+                ("plane_power", fit.plane_power),
+                ("plane_misfit", fit.plane_misfit),
+                ("plane_terms", fit.terms),
+            ):
+                found.put(row, name, number, snapshot)
             by_cells.put_interval(
                 row, "balanced_particles", balanced_particles(fit, cells), snapshot
             )

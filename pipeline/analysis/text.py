@@ -38,7 +38,7 @@ def print_analysis(console: Console, store: Store) -> None:
     if PLANE in tables and len(distinct(store.study.axes, "cells")) > 1:
         _print(
             console,
-            f"{name}: w1_pde² = (C · M^a)² + (D · cells^-b)² + floor²",
+            f"{name}: w1_pde^p = (C · M^a)^p + (D · cells^-b)^p + floor^p",
             *plane_rows(store),
         )
     if ORDERS in tables and len(distinct(store.study.axes, "cells")) > 1:
@@ -113,11 +113,14 @@ def plane_rows(store: Store) -> tuple[list[str], list[list[str]]]:
     keys = _keys(store, PLANE)
     columns = ["a", "C", "b", "D", "floor"]
     names = ["sampling_rate", "sampling_prefactor", "grid_order", "grid_prefactor", "plane_floor"]
-    header = [*keys, "t", *(f"{column} [95 % CI]" for column in columns), "told apart"]
+    fitted = [f"{column} [95 % CI]" for column in columns]
+    header = [*keys, "t", "p", *fitted, "misfit", "told apart"]
     return header, [
         [
             *_head(record, keys),
+            _number(record["plane_power"], "g"),
             *(_interval(record, name) for name in names),
+            _number(record["plane_misfit"], ".1%"),
             "–" if record["plane_terms"] is None else TERMS[int(record["plane_terms"])],
         ]
         for record in plane_records(store)

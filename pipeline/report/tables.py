@@ -137,12 +137,15 @@ def _plane(tree: xr.DataTree) -> Table | None:
         "floor": "plane_floor",
     }
     optional = [f"{name}{end}" for name in fitted.values() for end in ("_low", "_high")]
+    optional += ["plane_power", "plane_misfit"]
     columns: dict[str, Any] = {
         f"{letter} [95 %]": lambda row, name=name: _interval(row, name, 4)
         for letter, name in fitted.items()
     }
+    columns["p"] = lambda row: number(row["plane_power"], 0)
+    columns["misfit"] = lambda row: number(row["plane_misfit"])
     columns["told apart"] = lambda row: Cell(_terms(row["plane_terms"]))
-    caption = "W₁ to the PDE solution, squared = (C · M^a)² + (D · cells^−b)² + floor²"
+    caption = "(W₁ to the PDE solution)^p = (C · M^a)^p + (D · cells^−b)^p + floor^p"
     names = [*fitted.values(), "plane_terms"]
     return _table(tree, "plane", caption, "analysis", names, optional, columns)
 

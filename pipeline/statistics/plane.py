@@ -1,9 +1,12 @@
 """The joint fit of w1_pde over the plane of particle numbers M and cells N, with intervals.
 
-    w1_pde² = (C M^rate)² + (D N^-order)² + floor²
+    w1_pde^power = (C M^rate)^power + (D N^-order)^power + floor^power
 
-for the mean over the seeds; sampling and grid error are about independent, so they add in squares
-(to within some per cent). What the data cannot tell is NaN.
+for the mean over the seeds, with power 2 or 1, whichever fits better. Where the grid error is
+spread over the support, as for smooth f_0, sampling and grid error are about independent at each x
+and add in squares (measured to 6 %); where it sits at jumps of the density, W1 = ∫|F_M − F_N| dx
+is the sum of the two (measured to 9 %, where squares are off by up to 38 %). What the data cannot
+tell is NaN.
 """
 
 import math
@@ -27,14 +30,17 @@ TERMS = (  # by the sum of SAMPLING, GRID and FLOOR
     "sampling-and-grid-and-floor",
 )
 NAMES = ("sampling_prefactor", "sampling_rate", "grid_prefactor", "grid_order", "plane_floor")
+POWERS = (2, 1)  # of two that fit alike, as where one term is all, the first
 NAN = math.nan
 
 
 @dataclass(frozen=True)
 class PlaneFit:
-    """w1_pde² = (C M^rate)² + (D N^-order)² + floor², with intervals.
+    """w1_pde^power = (C M^rate)^power + (D N^-order)^power + floor^power, with intervals.
 
     Attributes:
+        plane_power: how the terms add: 2 in squares, 1 plainly.
+        plane_misfit: the largest relative distance of a mean w1_pde to the fit.
         terms: the terms that the data tell, as position in TERMS.
         seeds: how many seeds there were.
         level: of the intervals.
@@ -57,6 +63,8 @@ class PlaneFit:
     plane_floor: float = NAN
     plane_floor_low: float = NAN
     plane_floor_high: float = NAN
+    plane_power: float = NAN
+    plane_misfit: float = NAN
     terms: int = 0
     seeds: int = 0
     level: float = LEVEL
@@ -90,8 +98,12 @@ def fit_plane(
     if curves.size == 0 or not (curves.mean(axis=-1) > 0.0).all():
         return PlaneFit(level=level)
     x, n = np.log(particles[sizes].astype(float)), np.log(cells[grids].astype(float))
-    estimate = estimate_plane(x, n, curves, level)
-    return _report(estimate, curves.shape[-1], level) if estimate else PlaneFit(level=level)
+    estimates = [estimate_plane(x, n, curves, power, level) for power in POWERS]
+    found = [estimate for estimate in estimates if estimate]
+    if not found:
+        return PlaneFit(level=level)
+    best = min(found, key=lambda estimate: estimate.criterion)
+    return _report(best, curves.shape[-1], level)
 
 
 def balanced_particles(
@@ -113,7 +125,8 @@ def error(fit: PlaneFit, particles: np.ndarray, cells: np.ndarray) -> np.ndarray
     floor = fit.plane_floor if fit.terms & FLOOR else 0.0
     sampling = fit.sampling_prefactor * np.asarray(particles, dtype=float) ** fit.sampling_rate
     grid = fit.grid_prefactor * np.asarray(cells, dtype=float) ** -fit.grid_order
-    return np.asarray(np.sqrt(sampling**2 + grid**2 + floor**2))
+    power = fit.plane_power
+    return np.asarray((sampling**power + grid**power + floor**power) ** (1.0 / power))
 
 
 def _report(fit: PlaneEstimate, seeds: int, level: float) -> PlaneFit:
@@ -123,10 +136,18 @@ def _report(fit: PlaneEstimate, seeds: int, level: float) -> PlaneFit:
     ends[:, :4][:, hidden] = NAN
     with np.errstate(over="ignore"):
         ends[:, [0, 2]] = np.exp(ends[:, [0, 2]])
-    ends[:, 4] = np.sqrt(np.maximum(ends[:, 4], 0.0))
+    ends[:, 4] = np.maximum(ends[:, 4], 0.0) ** (1.0 / fit.power)
     found: dict[str, Any] = {
         f"{name}{end}": float(value)
         for name, column in zip(NAMES, ends.T, strict=True)
         for end, value in zip(("", "_low", "_high"), column, strict=True)
     }
-    return PlaneFit(**found, terms=fit.told, seeds=seeds, level=level, draws=draws)
+    return PlaneFit(
+        **found,
+        plane_power=float(fit.power),
+        plane_misfit=fit.misfit,
+        terms=fit.told,
+        seeds=seeds,
+        level=level,
+        draws=draws,
+    )

@@ -53,6 +53,28 @@ def test_two_exact_terms_are_recovered(order: float) -> None:
     assert fit.plane_floor_low == 0.0
 
 
+@pytest.mark.parametrize("seeds", [4, 16])
+def test_data_tell_whether_errors_add_in_squares_or_plainly(
+    sampled: np.ndarray, seeds: int
+) -> None:
+    """And the rate of a plain sum is as good as that of squares."""
+    studies = np.split(sampled[:, : 40 * seeds], 40, axis=1)
+    plain = [fit_plane(M, CELLS, s[:, None] + (30.0 * CELLS**-2.0)[:, None]) for s in studies]
+    squares = [fit_plane(M, CELLS, plane(s, 30.0, 2.0)) for s in studies]
+    assert sum(fit.plane_power == 1 for fit in plain) >= 38
+    assert sum(fit.plane_power == 2 for fit in squares) >= 38
+    assert sum(fit.sampling_rate_low <= -0.5 <= fit.sampling_rate_high for fit in plain) >= 34
+
+
+def test_misfit_is_the_largest_relative_residual() -> None:
+    curves = exact(30.0, 2.0)
+    assert fit_plane(M, CELLS, curves).plane_misfit < 1e-6
+    curves[2, 1] *= 1.2
+    fit = fit_plane(M, CELLS, curves)
+    residual = curves.mean(axis=-1) / error(fit, M[:, None], CELLS[None, :]) - 1.0
+    assert fit.plane_misfit == pytest.approx(np.abs(residual).max(), rel=1e-3)
+
+
 def test_three_exact_terms_are_recovered() -> None:
     fit = fit_plane(M, CELLS, exact(30.0, 2.0, 0.002))
     assert named(fit) == "sampling-and-grid-and-floor"
