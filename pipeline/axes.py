@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,13 @@ def axis_value(model: type[Settings], field: str, value: object, where: str, pat
         raise StudyError(f"{where}: {path}: empty value; allowed: {allowed}")
     checked = validate_value(model, field, value, where, path)
     return float(f"{checked:.12g}") if isinstance(checked, float) else checked
+
+
+def positions(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
+    """Every point of some axes: the values of all their keys."""
+    for combination in product(*(axis.values for axis in axes)):
+        yield {
+            key: value
+            for axis, values in zip(axes, combination, strict=True)
+            for key, value in zip(axis.keys, values, strict=True)
+        }

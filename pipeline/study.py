@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import tomli_w
 
 from pipeline import settings
-from pipeline.analysis_tables import ANALYSIS
+from pipeline import study_checks as checks
 from pipeline.axes import (
     ORDER,
     Axis,
@@ -22,6 +22,7 @@ from pipeline.axes import (
     digest,
     label,
     map_files,
+    positions,
     read_axes,
     section_of,
     training_key,
@@ -29,21 +30,18 @@ from pipeline.axes import (
 from pipeline.case import Case, Problem, load_controls, load_law, load_pairs
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
-from pipeline.steps.base import ONLY_WITH, Step, Table, Traits
+from pipeline.steps.base import Step, Table, Traits
 from pipeline.steps.own import check_cost, is_own, make_own, source_of
 from pipeline.study_file import override, read_toml
-from pipeline.training import misfit
 from pipeline.validation import nearest, show, validate
 from solvers import NUMERICS_VERSION
 from solvers.activations import activation
 from solvers.errors import InputError, MeanfieldError
-from solvers.sampling import VECTOR_SAMPLINGS
 from solvers.time_grid import time_grid
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FOR_TRAINING = ("loss", "gamma", "gamma_w", "gamma_b")  # keys of [problem] for the step train alone
 TABLES = ("study", "problem", "axes", "numerics", "training", "analysis")
 
 
@@ -107,11 +105,11 @@ class Study:
         self.dimension = self._dimension()
         self.steps = self._steps()
         self._name_own_steps()
-        self._check_what_is_given()
-        self._check_dimension()
-        self._check_zip_names()
+        checks.check_what_is_given(self)
+        checks.check_dimension(self)
+        checks.check_zip_names(self)
         self.axes = self._complete_axes()
-        self._check_analysis()
+        checks.check_analysis(self)
         self.snapshots = self._snapshots()
         self._check_problems()
 
@@ -173,7 +171,7 @@ class Study:
         """Whether the controls are trained, not given."""
         return "train" in self.header.steps
 
-    def _varying(self, section: str) -> set[str]:
+    def varying(self, section: str) -> set[str]:
         """The settings of a section that are axes."""
         return {field for axis in self.axes for field in _fields(axis, section)} - {""}
 
@@ -213,10 +211,10 @@ class Study:
         ]
         return {
             "study": _dump(self.header, set()) | self._steps_as_listed(),
-            "problem": self._absolute(_dump(self.problem, self._varying("problem"))),
-            "numerics": _dump(self.numerics, self._varying("numerics"))
+            "problem": self._absolute(_dump(self.problem, self.varying("problem"))),
+            "numerics": _dump(self.numerics, self.varying("numerics"))
             | {"snapshots": list(self.snapshots)},
-            "training": _dump(self.training, self._varying("training")),
+            "training": _dump(self.training, self.varying("training")),
             "analysis": _dump(self.analysis, set()),
             "axes": plain | ({"zip": zipped} if zipped else {}),
         }
@@ -233,12 +231,12 @@ class Study:
         place of their paths, so that a store can name the key in which another study differs.
         """
         sections = {
-            "problem": _dump(self.problem, self._varying("problem")),
-            "numerics": _dump(self.numerics, self._varying("numerics") | {"point_timeout"})
+            "problem": _dump(self.problem, self.varying("problem")),
+            "numerics": _dump(self.numerics, self.varying("numerics") | {"point_timeout"})
             | {"snapshots": list(self.snapshots)},
         }
         if self.trains:
-            sections["training"] = _dump(self.training, self._varying("training"))
+            sections["training"] = _dump(self.training, self.varying("training"))
         flat = {
             f"{section}.{k}": v for section, table in sections.items() for k, v in table.items()
         }
@@ -334,9 +332,9 @@ class Study:
         for key, given in (("problem.controls", controls), ("training.start", first)):
             if given and given.dimension != dimension:
                 raise StudyError(
-                    f"{self.where}: {self._given_as(key)}: controls for R^{given.dimension}, but "
-                    f"problem.initial is a law in R^{dimension}; allowed: controls for "
-                    f"R^{dimension}"
+                    f"{self.where}: {checks.given_as(self, key)}: controls for "
+                    f"R^{given.dimension}, but problem.initial is a law in R^{dimension}; allowed: "
+                    f"controls for R^{dimension}"
                 )
         return Problem(
             horizon=horizon,
@@ -358,10 +356,10 @@ class Study:
         except InputError as error:
             section = "training" if key == "start" else "problem"
             raise StudyError(
-                f"{self.where}: {self._given_as(f'{section}.{key}')}: {error}"
+                f"{self.where}: {checks.given_as(self, f'{section}.{key}')}: {error}"
             ) from None
 
-    def _dimensions(self) -> set[int]:
+    def dimensions(self) -> set[int]:
         """The dimensions of the spaces that the initial laws live on."""
         axis = self.axis("initial")
         laws = [self.problem.initial] if axis is None else axis.settings("initial")
@@ -369,37 +367,7 @@ class Study:
 
     def _dimension(self) -> int:
         """The dimension of the space; the largest where initial laws live on several."""
-        return max(self._dimensions())
-
-    def _check_dimension(self) -> None:
-        """In R^d not every step and sampling is at hand; some settings are for R^d only."""
-        found = sorted(self._dimensions())
-        if len(found) > 1 and self.trains:
-            raise StudyError(
-                f"{self.where}: axes.initial: laws in {', '.join(f'R^{d}' for d in found)}; the "
-                "step 'train' needs laws in one space"
-            )
-        for step in self.steps:
-            if self.dimension > step.max_dimension:
-                raise StudyError(
-                    f"{self.where}: study.steps: the step '{step.name}' works on the line; "
-                    f"problem.initial is a law in R^{self.dimension}"
-                )
-        axis = self.axis("sampling")
-        chosen = [self.numerics.sampling] if axis is None else axis.settings("sampling")
-        for sampling in chosen:
-            if self.dimension > 1 and sampling not in VECTOR_SAMPLINGS:
-                raise StudyError(
-                    f"{self.where}: numerics.sampling = '{sampling}' works on the line; allowed "
-                    f"in R^{self.dimension}: {', '.join(VECTOR_SAMPLINGS)}"
-                )
-        used = {key for step in self.steps for key in step.keys} | self._varying("numerics")
-        for key in sorted({"exact_particles", "projections"} - used):
-            if getattr(self.numerics, key) != settings.default_of(f"numerics.{key}"):
-                raise StudyError(
-                    f"{self.where}: numerics.{key}: {self._useless(key)}; in R^d the step "
-                    "particles does"
-                )
+        return max(self.dimensions())
 
     def _check_steps(self) -> None:
         names = self.header.steps
@@ -467,20 +435,6 @@ class Study:
             listed["modules"] = str(self.modules)
         return listed
 
-    def _check_zip_names(self) -> None:
-        """A zipped axis must not hide a variable of the store."""
-        tables = [table for step in self.steps for table in step.tables]
-        taken = {variable.name for table in tables for variable in table.variables}
-        taken |= {variable.name for table in ANALYSIS for variable in table.variables}
-        taken |= {table.status for table in tables} | set(STEPS) | {"zip", "analysis"}
-        taken |= {"norm", "component", "other_component"}
-        groups = ("cells_", "intervals_", "max_iterations_")
-        for axis in self.axes:
-            if axis.zipped and (axis.name in taken or axis.name.startswith(groups)):
-                raise StudyError(
-                    f"{self.where}: axes.zip: the name '{axis.name}' is taken; choose another"
-                )
-
     def _complete_axes(self) -> tuple[Axis, ...]:
         """Turn the single values of the standing dimensions into axes of length one."""
         used = {key for step in self.steps for key in step.keys}
@@ -488,23 +442,12 @@ class Study:
         for axis in self.axes:
             for key in axis.keys:
                 if key not in used:
-                    raise StudyError(f"{self.where}: axes.{key}: {self._useless(key)}")
+                    raise StudyError(f"{self.where}: axes.{key}: {checks.useless(self, key)}")
         axes = list(self.axes)
         single = [key for key in ORDER if key in used and key not in varying]
         axes += [Axis(key, (key,), ((self._single(key),),)) for key in single]
         rank = {key: i for i, key in enumerate(ORDER)}
         return tuple(sorted(axes, key=lambda a: min(rank.get(k, len(rank)) for k in a.keys)))
-
-    def _useless(self, key: str) -> str:
-        """Why a key is of no use to this study's steps."""
-        text = f"no step of this study depends on it (steps: {', '.join(self.header.steps)})"
-        setting, method = ONLY_WITH.get(key, ("", ""))
-        if self.trains and method:
-            return f"{text}; training uses it with {setting} = '{method}'"
-        own = section_of(key)
-        if own and (own[0] == "training" or key in FOR_TRAINING):
-            return f"{text}; the step train does"
-        return text
 
     def _single(self, key: str) -> Value:
         section, _, field = section_of(key) or ("", None, "")
@@ -537,10 +480,10 @@ class Study:
     def _check_problems(self) -> None:
         """Build every distinct problem once, so that a bad one is refused before anything runs."""
         axes = [axis for axis in self.axes if _SHARED.intersection(axis.keys)]
-        for values in _positions(axes):
+        for values in positions(axes):
             self._problem(values)
         if self.trains:
-            self._check_training()
+            checks.check_training(self)
         for reference, step in self._own_steps():
             own = self.step_axes(step)
             first = self.values_at(own, [0] * len(own))
@@ -554,88 +497,6 @@ class Study:
             yield
         except StudyError as error:
             raise StudyError(f"{self.where}: {key}: {error}") from None
-
-    def _check_what_is_given(self) -> None:
-        """Controls are either given or trained, and what only training needs comes with it.
-
-        What has its default is let pass: a resolved study writes it out.
-        """
-        given, trains = self.problem.model_dump(exclude_none=True), self.trains
-        if not trains and "controls" not in given:
-            raise StudyError(
-                f"{self.where}: missing key 'problem.controls'; allowed: "
-                "{ w = ..., b = ... } or { file = 'controls.npz' }"
-            )
-        if trains and "controls" in given:
-            raise StudyError(f"{self.where}: problem.controls: the step train finds them; remove")
-        if trains and "target" not in given:
-            raise StudyError(
-                f"{self.where}: missing key 'problem.target', which the step train needs; "
-                "allowed: a distribution: { kind = ..., ... }"
-            )
-        perturbed = "perturbed" in given
-        if perturbed != ("dependence" in self.header.steps):
-            missing = "given, but only the step dependence uses it"
-            if not perturbed:
-                missing = "missing; the step dependence compares with these controls"
-            raise StudyError(f"{self.where}: problem.perturbed: {missing}")
-        gammas = given.keys() & {"gamma", "gamma_w", "gamma_b"}
-        if trains and gammas not in ({"gamma"}, {"gamma_w", "gamma_b"}):
-            raise StudyError(
-                f"{self.where}: problem: {', '.join(sorted(gammas)) or 'no gamma'} given; the step "
-                "train needs gamma, or gamma_w and gamma_b"
-            )
-        if not trains:
-            self._refuse_training()
-
-    def _refuse_training(self) -> None:
-        """Refuse what only the step train uses; what has its default is let pass."""
-        for section, model in (("problem", settings.Problem), ("training", settings.Training)):
-            for key, field in model.model_fields.items():
-                name = training_key(key) if section == "training" else key
-                trains = section == "training" or key in FOR_TRAINING
-                given = getattr(getattr(self, section), key) != field.default
-                if trains and given and key not in self._varying(section):
-                    raise StudyError(f"{self.where}: {section}.{key}: {self._useless(name)}")
-
-    def _check_training(self) -> None:
-        """See that loss, target, data and discretisation fit together, everywhere."""
-        keys = {"loss", "discretization", "initial", "target", "training_particles", "activation"}
-        axes = [axis for axis in self.axes if keys.intersection(axis.keys)]
-        first = {
-            key: value
-            for axis in self.axes
-            for key, value in zip(axis.keys, axis.values[0], strict=True)
-        }
-        for values in _positions(axes):
-            if found := misfit(self.case(first | values)):
-                key, what = found
-                raise StudyError(f"{self.where}: {self._given_as(key)}: {what}")
-
-    def _given_as(self, setting: str) -> str:
-        """Where a setting, given by section and name, stands: there, or among the axes."""
-        section, _, field = setting.partition(".")
-        key = training_key(field) if section == "training" else field
-        return setting if self.axis(key) is None else f"axes.{key}"
-
-    def _check_analysis(self) -> None:
-        """A width can be asked for where seeds can be added: on an axis of their own."""
-        if self.analysis.rate_half_width is None:
-            return
-        at = f"{self.where}: analysis.rate_half_width"
-        if "particles" not in self.header.steps:
-            raise StudyError(f"{at}: only the step particles has rates in M; add it or remove this")
-        if (axis := self.axis("seed")) is None or axis.zipped:
-            raise StudyError(f"{at}: seeds cannot be added; give axes.seed = {{ count = ... }}")
-        if len(axis) < 3:
-            raise StudyError(
-                f"{at}: intervals need 3 seeds or more; allowed: axes.seed with 3 or more"
-            )
-        if len(axis) > self.analysis.max_seeds:
-            raise StudyError(
-                f"{self.where}: analysis.max_seeds = {self.analysis.max_seeds}: fewer than the "
-                f"{len(axis)} of axes.seed; allowed: {len(axis)} or more"
-            )
 
     def with_seeds(self, count: int) -> "Study":
         """The same study with more seeds: its own, and then the next whole numbers.
@@ -694,15 +555,6 @@ def _fields(axis: Axis, section: str) -> list[str]:
     """What the keys of an axis are called in a section; empty for those of other sections."""
     found = [section_of(key) for key in axis.keys]
     return [f[2] if f and f[0] == section else "" for f in found]
-
-
-def _positions(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
-    for combination in product(*(axis.values for axis in axes)):
-        yield {
-            key: value
-            for axis, values in zip(axes, combination, strict=True)
-            for key, value in zip(axis.keys, values, strict=True)
-        }
 
 
 def _plain(value: Value) -> Value:
