@@ -345,7 +345,9 @@ def _how_to_go_on(summary: Summary, logs: Path) -> str:
         return "some trainings did not converge; their numbers are kept, stop_reason says why"
     if codes:
         return f"some points failed; their logs, with a command that reproduces each: {logs}"
-    return "some points are pending; the same command goes on"
+    if any(count.pending for count in summary.points.values()):
+        return "some points are pending; the same command goes on"
+    return "whether the rates need more seeds is not settled; the same command goes on"
 
 
 def _print_json(value: dict[str, Any]) -> None:

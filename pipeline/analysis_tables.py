@@ -18,6 +18,7 @@ class AnalysisTable:
         status: the status variable of the last step's table whose numbers it needs.
         keeps: those keys of ``along`` whose axes it has nevertheless.
         optional: whether it is there only where the first key of ``along`` is an axis of the study.
+        apart: keys of which no two may share an axis.
         spaces: on the line ("line"), in R^d ("space"), or both.
     """
 
@@ -28,6 +29,7 @@ class AnalysisTable:
     status: str = "status"
     keeps: frozenset[str] = frozenset()
     optional: bool = False
+    apart: tuple[str, ...] = ()
     spaces: tuple[str, ...] = ("line",)
 
     @property
@@ -113,6 +115,7 @@ PLANE = AnalysisTable(
         Variable("best_error", "w1_pde that the fit gives there", ("budget", "snapshot")),
     ),
     status="status_pde",
+    apart=("particles", "cells"),
 )
 FLOOR = AnalysisTable(
     "floor",
@@ -123,6 +126,7 @@ FLOOR = AnalysisTable(
         *_interval("balanced_particles", "M at which sampling error equals grid error"),
     ),
     status="status_pde",
+    apart=("particles", "cells"),
 )
 ORDERS = AnalysisTable(
     "order",

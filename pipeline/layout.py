@@ -245,6 +245,8 @@ def _has(study: Study, table: AnalysisTable) -> bool:
     """Whether a study has the steps of a table, and the axes that its fits go along."""
     if not set(table.steps) <= set(study.header.steps):
         return False
+    if any(len(set(table.apart).intersection(axis.keys)) > 1 for axis in study.axes):
+        return False
     kept = {key for axis in analysis_axes(study, table) for key in axis.keys}
     return kept >= table.keeps and not (table.optional and study.axis(table.along[0]) is None)
 

@@ -1,8 +1,10 @@
 """What the rates of a study will be able to tell, before anything runs."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.session import FEWEST_SEEDS
 from pipeline.statistics.power import expected_half_width, range_to_tell, seeds_to_tell
 from pipeline.study import Study
 
@@ -19,7 +21,7 @@ class Outlook:
             number does.
         largest_needed: the largest M with which these seeds tell them apart; None if none does.
         wanted: the half width that the study asks for.
-        seeds_for_wanted: how many seeds that will take; None if the study asks for none.
+        seeds_for_wanted: how many seeds that will take; None if it asks for none, or for too many.
     """
 
     sizes: tuple[int, ...]
@@ -33,17 +35,20 @@ class Outlook:
     def lines(self) -> Iterator[str]:
         """The outlook in words."""
         span = f"M = {self.sizes[0]} … {self.sizes[-1]}"
-        width = f"± {self.half_width:.2g}"
-        yield f"rates: {self.seeds} seeds over {span} give intervals of about {width}"
-        largest = (
-            f"{self.seeds} seeds do from M = {self.sizes[0]} … {self.largest_needed}"
-            if self.largest_needed
-            else f"{self.seeds} seeds do not over any range"
-        )
+        if math.isnan(self.half_width):
+            yield f"rates: {self.seeds} seeds give no intervals; that takes 3"
+        else:
+            width = f"± {self.half_width:.2g}"
+            yield f"rates: {self.seeds} seeds over {span} give intervals of about {width}"
         needed = f"takes {self.seeds_needed or 'more than any number of'} seeds over these M"
+        enough = f"over M = {self.sizes[0]} … {self.largest_needed}"
+        largest = f"{self.seeds} seeds do {enough if self.largest_needed else 'over no range'}"
         yield f"to tell -1/2 from -1/3 at 95 % {needed}; {largest}"
         if self.wanted is not None:
-            yield f"intervals of ± {self.wanted:g} take about {self.seeds_for_wanted} seeds"
+            seeds = self.seeds_for_wanted or "more seeds than analysis.max_seeds allows"
+            yield f"intervals of ± {self.wanted:g} take about {seeds}" + " seeds" * isinstance(
+                seeds, int
+            )
 
 
 def outlook(study: Study) -> Outlook | None:
@@ -69,8 +74,9 @@ def outlook(study: Study) -> Outlook | None:
     )
 
 
-def _seeds_for(study: Study, sizes: tuple[int, ...], seeds: int, wanted: float) -> int:
-    """The seeds after the last doubling that the expected width asks for."""
-    while expected_half_width(sizes, seeds) > wanted and seeds < study.analysis.max_seeds:
-        seeds = min(2 * seeds, study.analysis.max_seeds)
-    return seeds
+def _seeds_for(study: Study, sizes: tuple[int, ...], seeds: int, wanted: float) -> int | None:
+    """The seeds after the last doubling that the expected width asks for; None for too many."""
+    most = study.analysis.max_seeds
+    while seeds < most and (seeds < FEWEST_SEEDS or expected_half_width(sizes, seeds) > wanted):
+        seeds = min(2 * seeds, most)
+    return seeds if expected_half_width(sizes, seeds) <= wanted else None

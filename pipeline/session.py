@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 10.0
 MAX_BATCHES = 40
+FEWEST_SEEDS = 16
+"""Stopping as soon as an interval is narrow favours those that are so by chance: from 4 seeds on
+the 95 % intervals held the truth in 90 % of 150 runs."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,11 @@ def run_folder(study: Study, store: str | Path | None = None) -> RunFolder:
 def folder_of(store: Path, study: Study) -> Path:
     """Where the other files of a run go, so that two stores never share them.
 
-    That is ``runs/<name>/`` for the store ``data.zarr`` in it, and ``<store>.run/`` for any other.
+    That is ``runs/<name>/`` for the store ``data.zarr`` in it, also where that folder has been moved
+    or renamed, and ``<store>.run/`` for any other.
     """
-    if store.resolve().parts[-3:] == ("runs", study.name, "data.zarr"):
+    usual = store.resolve().parts[-3:] == ("runs", study.name, "data.zarr")
+    if usual or (store.name == "data.zarr" and (store.parent / "run.json").is_file()):
         return store.parent
     return store.with_name(f"{store.name}.run")
 
@@ -122,15 +127,24 @@ class Precision:
         wanted: half the width that the study asks for.
         reached: that of the widest.
         seeds: from how many seeds.
+        exhausted: whether these are all that the study allows.
     """
 
     wanted: float
     reached: float
     seeds: int
+    exhausted: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The precision as the JSON interface spells it."""
+        return vars(self) | ({"reached": None} if math.isnan(self.reached) else {})
 
     def __str__(self) -> str:
+        if math.isnan(self.reached):
+            return f"no rate has an interval, wanted ± {self.wanted:g}"
+        end = ", the most that analysis.max_seeds allows" if self.exhausted else ""
         return (
-            f"the widest interval of a rate is ± {self.reached:.3g} with {self.seeds} seeds, "
+            f"the widest interval of a rate is ± {self.reached:.3g} with {self.seeds} seeds{end}; "
             f"wanted ± {self.wanted:g}"
         )
 
@@ -171,7 +185,7 @@ class Summary:
             "core_seconds": round(self.core_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
             "exit": self.exit,
-            **({"precision": vars(self.precision)} if self.precision else {}),
+            **({"precision": self.precision.as_json()} if self.precision else {}),
             **self.extra,
         }
 
@@ -306,9 +320,10 @@ class Session:
         check_readable(self.store, *ANALYSED)
         reached = widest_half_width(self.store, self.partial)
         seeds = next(len(axis) for axis in self.study.axes if axis.name == "seed")
-        self.precision = Precision(wanted, reached, seeds)
-        self.settled = not reached > wanted or seeds >= most
-        if self.settled:
+        self.precision = Precision(wanted, reached, seeds, exhausted=seeds >= most)
+        narrow = reached <= wanted and seeds >= FEWEST_SEEDS
+        self.settled = (narrow or seeds >= most) and not math.isnan(reached)
+        if self.settled or math.isnan(reached):
             return False
         study = self.study.with_seeds(min(2 * seeds, most))
         self.monitor.say(f"{self.precision}: on to {min(2 * seeds, most)} seeds")

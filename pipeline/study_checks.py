@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import settings
 from pipeline.analysis_tables import ANALYSIS
-from pipeline.axes import positions, section_of, training_key
+from pipeline.axes import Axis, positions, section_of, training_key
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
 from pipeline.steps.base import ONLY_WITH
@@ -135,6 +135,10 @@ def check_analysis(study: "Study") -> None:
         raise StudyError(f"{at}: only the step particles has rates in M; add it or remove this")
     if (axis := study.axis("seed")) is None or axis.zipped:
         raise StudyError(f"{at}: seeds cannot be added; give axes.seed = {{ count = ... }}")
+    if (particles := study.axis("particles")) is None or not _tells_rates(particles):
+        raise StudyError(f"{at}: there is no rate; allowed: axes.particles with 2 numbers or more")
+    if (largest := max(axis.labels("seed"))) + study.analysis.max_seeds > settings.MAX_SEED:
+        raise StudyError(f"{at}: seeds are added after the largest; axes.seed has {largest}")
     if len(axis) < 3:
         raise StudyError(f"{at}: intervals need 3 seeds or more; allowed: axes.seed with 3 or more")
     if len(axis) > study.analysis.max_seeds:
@@ -161,3 +165,9 @@ def given_as(study: "Study", setting: str) -> str:
     section, _, field = setting.partition(".")
     key = training_key(field) if section == "training" else field
     return setting if study.axis(key) is None else f"axes.{key}"
+
+
+def _tells_rates(axis: Axis) -> bool:
+    """Whether an axis has several M, each once."""
+    numbers = axis.labels("particles")
+    return len(set(numbers)) == len(numbers) > 1

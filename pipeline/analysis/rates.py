@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.analysis.along import Row, complete, missing_along, read_along, rows, sizes
+from pipeline.analysis.along import Row, Samples, complete, missing_along, read_along, rows, sizes
 from pipeline.analysis.results import Found
 from pipeline.analysis_tables import CLOUD_RATES, CONTROL_RATES, LOCAL_RATES, RATES, AnalysisTable
 from pipeline.case import Case
 from pipeline.expected_rates import expected_rate, expected_sliced_rate, upper_bound_rate
+from pipeline.layout import analysis_tables
 from pipeline.reference import dobrushin_of, reference_of
 from pipeline.statistics.power import is_underpowered
 from pipeline.statistics.rate import fit_rate, local_rates, mean_interval
@@ -32,13 +33,12 @@ def analyse_rates(store: Store, table: AnalysisTable, partial: bool) -> None:
     computed = read_along(store, "particles/w1", table)
     distances = complete(computed, missing, partial)
     particles = sizes(store, "particles")
-    found, local = Found(store, table), Found(store, LOCAL_RATES)
+    found = Found(store, table)
     for row in rows(store, table):
         curves = distances.at(row)
         found.put(row, "points_missing", int((missing.at(row) >= 0).sum()))
         for snapshot in range(curves.shape[-1]):
             _fit(found, row, snapshot, particles, curves[..., snapshot])
-            _local(local, row, snapshot, particles, curves[..., snapshot])
         exact = np.isfinite(computed.at(row)).any(axis=(1, 2))  # in R^d only the smaller M
         _put_expected(found, row, store.study.case(dict(row.settings)), particles[exact])
     if table is RATES:
@@ -53,7 +53,20 @@ def analyse_rates(store: Store, table: AnalysisTable, partial: bool) -> None:
                     row, "sliced_rate", (fit.rate, fit.rate_low, fit.rate_high), snapshot
                 )
     found.write()
-    local.write()
+    if LOCAL_RATES in analysis_tables(store.study):
+        _analyse_local_rates(store, distances)
+
+
+def _analyse_local_rates(store: Store, distances: Samples) -> None:
+    """Means over the seeds, and slopes between neighbouring M."""
+    particles, found = sizes(store, "particles"), Found(store, LOCAL_RATES)
+    for row in rows(store, LOCAL_RATES):
+        for snapshot, curves in enumerate(np.moveaxis(distances.at(row), -1, 0)):
+            slopes = local_rates(particles, curves)
+            interval = (slopes.rate, slopes.low, slopes.high)
+            found.put_interval(row, "rate_local", interval, snapshot)
+            found.put_interval(row, "w1_mean", mean_interval(curves), snapshot)
+    found.write()
 
 
 def _fit(found: Found, row: Row, snapshot: int, particles: np.ndarray, curves: np.ndarray) -> None:
@@ -68,24 +81,16 @@ def _fit(found: Found, row: Row, snapshot: int, particles: np.ndarray, curves: n
 def widest_half_width(store: Store, partial: bool) -> float:
     """Half the width of the widest confidence interval of a rate; NaN where there is none."""
     table = RATES if store.study.dimension == 1 else CLOUD_RATES
-    missing = missing_along(store, table)
-    distances = complete(read_along(store, "particles/w1", table), missing, partial)
-    particles = sizes(store, "particles")
+    missing, particles = missing_along(store, table), sizes(store, "particles")
     widest = math.nan
-    for row in rows(store, table):
-        for curves in np.moveaxis(distances.at(row), -1, 0):
-            fit = fit_rate(particles, curves)
-            ends = (fit.rate_high - fit.rate, fit.rate - fit.rate_low)
-            widest = float(np.fmax(widest, np.fmax(*ends)))
+    for name in ("w1",) if table is RATES else ("w1", "sliced_w1"):
+        distances = complete(read_along(store, f"particles/{name}", table), missing, partial)
+        for row in rows(store, table):
+            for curves in np.moveaxis(distances.at(row), -1, 0):
+                fit = fit_rate(particles, curves)
+                ends = (fit.rate_high - fit.rate, fit.rate - fit.rate_low)
+                widest = float(np.fmax(widest, np.fmax(*ends)))
     return widest
-
-
-def _local(
-    found: Found, row: Row, snapshot: int, particles: np.ndarray, curves: np.ndarray
-) -> None:
-    slopes, means = local_rates(particles, curves), mean_interval(curves)
-    found.put_interval(row, "rate_local", (slopes.rate, slopes.low, slopes.high), snapshot)
-    found.put_interval(row, "w1_mean", means, snapshot)
 
 
 def _put_expected(found: Found, row: Row, case: Case, particles: np.ndarray) -> None:

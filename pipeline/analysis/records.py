@@ -52,7 +52,9 @@ def rate_table(store: Store) -> AnalysisTable | None:
 
 def rate_records(store: Store, table: AnalysisTable) -> list[Record]:
     """One record per row and snapshot; local slopes and means over M as lists."""
-    found, local = _arrays(store, table), _arrays(store, LOCAL_RATES, "particles")
+    found = _arrays(store, table)
+    has_local = LOCAL_RATES in analysis_tables(store.study)
+    local = _arrays(store, LOCAL_RATES, "particles") if has_local else {}
     particles = sizes(store, "particles").tolist()
     return [
         {

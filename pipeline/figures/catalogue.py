@@ -1,10 +1,11 @@
 """All figures that a store may have, in the order of a report."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import pandas as pd
+import xarray as xr
 
 from pipeline.figures.choices import Chart
 from pipeline.figures.control_rates import control_rates_table, plot_control_rates
@@ -32,6 +33,7 @@ class Figure:
         plot: draws it from a store.
         table: the numbers behind it.
         options: further arguments of both.
+        between_clouds: the caption where particles are compared with one another, as in R^d.
     """
 
     name: str
@@ -40,6 +42,14 @@ class Figure:
     plot: Callable[..., Chart]
     table: Callable[..., pd.DataFrame]
     options: Mapping[str, Any]
+    between_clouds: str = ""
+
+    def of_store(self, tree: xr.DataTree) -> Self:
+        """The figure with the caption that is true for a store."""
+        clouds = "particles" in tree.children and "sliced_w1" in tree["particles"].data_vars
+        return (
+            replace(self, caption=self.between_clouds) if clouds and self.between_clouds else self
+        )
 
 
 FIGURES = (
@@ -49,6 +59,9 @@ FIGURES = (
         "(band), the fitted power law (solid; dotted where M is too small for the fit), and what "
         "theory expects (dashed).",
         plot_w1, w1_table, {},
+        "Mean over seeds of the distance between two independent clouds of M particles, with its "
+        "95 % interval (band), the fitted power law (solid; dotted where M is too small for the "
+        "fit), and what theory expects (dashed).",
     ),
     Figure(
         "sliced-w1-against-m", "Sliced W₁ against M",
@@ -63,8 +76,8 @@ FIGURES = (
     ),
     Figure(
         "error-against-cells", "Error against cells",
-        "Distance of the PDE solution to the exact limit, the fitted order (solid), and third "
-        "order, that of the scheme on smooth data (dashed).",
+        "Distance of the PDE solution to the exact limit, the fitted order (solid), and the order "
+        "that theory gives for these data and this norm (dashed), where it gives one.",
         plot_orders, orders_table, {},
     ),
     Figure(

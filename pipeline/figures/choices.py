@@ -1,7 +1,8 @@
 """How a figure of many rows is looked at: inputs that choose among them, or small multiples."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -38,6 +39,8 @@ def present(
     flatten: Sequence[str] = (),
     independent: bool = False,
     height: int | alt.Step = HEIGHT,
+    whole: pd.DataFrame | None = None,
+    first: Mapping[str, Any] | None = None,
 ) -> Chart:
     """A chart of some layers over a table.
 
@@ -52,16 +55,19 @@ def present(
         flatten: columns whose lists are the points of a row's curve.
         independent: whether each of the small multiples has scales of its own.
         height: in pixels, or so many for each row of names.
+        whole: the table with what small multiples leave out; what they hold is said above them.
+        first: values that menus open at.
     """
     chosen = [key for key in several(table, keys) if key != colour]
     if static:
         table = table.explode(list(flatten), ignore_index=True) if flatten else table
-        return _small_multiples(layers, table, chosen, height, independent=independent)
+        held = _held(table, table if whole is None else whole, keys)
+        return _small_multiples(layers, table, chosen, height, held, independent=independent)
     conditions: list[str] = []
     parameters = []
     for key in chosen:
         values = _values(table, key)
-        parameter, condition = _slider(key, values) if key == slider else _menu(key, values)
+        parameter, condition = _slider(key, values) if key == slider else _menu(key, values, first)
         parameters.append(parameter)
         conditions.append(condition)
     toggles, shown = _toggles(colour, table[colour].unique().tolist()) if colour else ([], [])
@@ -77,13 +83,15 @@ def present(
     return sized
 
 
-def _menu(key: str, values: list[Any]) -> tuple[alt.Parameter, str]:
+def _menu(
+    key: str, values: list[Any], first: Mapping[str, Any] | None
+) -> tuple[alt.Parameter, str]:
     name = f"choose_{key}"
-    first = values[-1] if key in FINEST_LAST else values[0]
+    opened = (first or {}).get(key, values[-1] if key in FINEST_LAST else values[0])
     bound = alt.binding_select(
         options=values, labels=[show(value) for value in values], name=f"{word(key)} "
     )
-    return alt.param(name=name, value=first, bind=bound), f"datum[{json.dumps(key)}] === {name}"
+    return alt.param(name=name, value=opened, bind=bound), f"datum[{json.dumps(key)}] === {name}"
 
 
 def _slider(key: str, values: list[Any]) -> tuple[alt.Parameter, str]:
@@ -118,11 +126,16 @@ def _small_multiples(
     table: pd.DataFrame,
     chosen: list[str],
     height: int | alt.Step,
+    held: tuple[list[str], bool],
     *,
     independent: bool,
 ) -> Chart:
     table, chosen, fixed = _fewer(table, chosen)
+    panels = len(table[chosen].drop_duplicates()) if chosen else 1
     table, names = _panels(table, chosen)
+    shown = [*held[0], *fixed, *([f"{MAX_PANELS} of {panels} panels"] * (panels > MAX_PANELS))]
+    rest = "; the rest is in the CSV" if held[1] or fixed or panels > MAX_PANELS else ""
+    above = {"title": _above(", ".join(shown) + rest)} if shown else {}
     data = alt.InlineData(values=records(table))
     single = len(names) < 2
     size: dict[str, Any] = {"width": 420, "height": height}
@@ -131,20 +144,32 @@ def _small_multiples(
     chart: Any = alt.layer(*layers).properties(**size)
     found: Chart
     if single:
-        found = chart.properties(data=data).configure(**config())
+        found = chart.properties(data=data, **above).configure(**config())
         return found
     header = alt.Header(labelAnchor="start", titleAnchor="start", titleFontWeight="normal")
-    panel = alt.Facet("panel:N", sort=names, title=fixed or None, header=header)
+    panel = alt.Facet("panel:N", sort=names, title=None, header=header)
     last = table[chosen[-1]].nunique()
     columns = last * max(1, 4 // last) if 2 <= last <= 5 else min(len(names), 4)
-    chart = chart.facet(facet=panel, columns=columns, data=data, spacing=18)
+    chart = chart.facet(facet=panel, columns=columns, data=data, spacing=18).properties(**above)
     if independent:
         chart = chart.resolve_scale(x="independent", y="independent")
     found = chart.configure(**config())
     return found
 
 
-def _fewer(table: pd.DataFrame, chosen: list[str]) -> tuple[pd.DataFrame, list[str], str]:
+def _held(table: pd.DataFrame, whole: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], bool]:
+    """What a table holds at one value, the time always, and whether this leaves anything out."""
+    left_out = [key for key in several(whole, keys) if table[key].nunique() == 1]
+    one_time = "snapshot" in table and table["snapshot"].nunique() == 1
+    said = [*(["snapshot"] if one_time else []), *(key for key in left_out if key != "snapshot")]
+    return [labelled(key, table[key].iloc[0]) for key in said], bool(left_out)
+
+
+def _above(text: str) -> alt.TitleParams:
+    return alt.TitleParams(text=wrap(text, 76), fontSize=12, fontWeight="normal")
+
+
+def _fewer(table: pd.DataFrame, chosen: list[str]) -> tuple[pd.DataFrame, list[str], list[str]]:
     """Hold axes at one value, the last of them first, until the panels are few enough."""
     fixed = []
     while len(chosen) > 1 and len(table[chosen].drop_duplicates()) > MAX_PANELS:
@@ -154,7 +179,7 @@ def _fewer(table: pd.DataFrame, chosen: list[str]) -> tuple[pd.DataFrame, list[s
         fixed.append(f"{_short(key)} = {show(value)}")
         table = table[table[key] == value]
         chosen = [k for k in chosen if k != key]
-    return table, chosen, ", ".join(fixed)
+    return table, chosen, fixed
 
 
 def _panels(table: pd.DataFrame, chosen: list[str]) -> tuple[pd.DataFrame, list[str]]:

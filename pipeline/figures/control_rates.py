@@ -8,7 +8,7 @@ from pipeline.errors import FigureError
 from pipeline.figures import style
 from pipeline.figures.choices import Chart, colour_key, present
 from pipeline.figures.lines import with_line
-from pipeline.figures.tables import frame, keys_of, mean_interval
+from pipeline.figures.tables import frame, joined, keys_of, mean_interval
 
 SIZE = "training_particles"
 NUMBERS = ("mean", "low", "high", "count", "rate", "rate_low", "rate_high", "fitted")
@@ -25,17 +25,17 @@ def control_rates_table(tree: xr.DataTree) -> pd.DataFrame:
     Raises:
         FigureError: if the store has no controls trained on several numbers of samples.
     """
-    distance = frame(tree, "train", ["control_distance"])
+    distance = frame(tree, "train", ["control_distance"], along=SIZE)
     if SIZE not in distance:
         raise FigureError("the store has one number of training particles only")
     distance = distance.rename(columns={"control_distance": "value"})
     distance["quantity"] = "controls in " + distance["norm"].astype(str)
-    gap = frame(tree, "train", ["cost_gap"]).rename(columns={"cost_gap": "value"})
+    gap = frame(tree, "train", ["cost_gap"], along=SIZE).rename(columns={"cost_gap": "value"})
     gap = gap.assign(value=gap["value"].abs(), quantity="|cost gap|", norm="")
     points = pd.concat([distance, gap], ignore_index=True)
     row = keys_of(points, "value", SIZE, "seed")
     table = mean_interval(points, "value", [*row, SIZE]).sort_values(SIZE, kind="stable")
-    table = table.merge(_rates(tree), on=row, how="left")
+    table = joined(table, _rates(tree), row, NUMBERS[4:7])
     slope = table.assign(slope=table["rate"])
     table["fitted"] = with_line(slope, SIZE, "mean", "slope", row)
     return table.drop(columns="norm")
@@ -80,8 +80,8 @@ def plot_control_rates(tree: xr.DataTree, *, static: bool = False) -> Chart:
             shape=style.shape(colour, values),
             tooltip=[
                 *style.name_tips(shown, [*first, SIZE]),
-                style.tip("mean", "mean", 5),
-                style.tip("count", "seeds"),
+                style.tip("mean", "mean"),
+                style.count_tip("count", "seeds"),
                 style.tip("rate", "rate"),
                 style.tip("rate_low", "rate, 95 % from"),
                 style.tip("rate_high", "rate, 95 % to"),

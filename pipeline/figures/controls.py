@@ -99,7 +99,7 @@ def plot_controls(
             tooltip=[
                 *style.name_tips(shown, row),
                 style.tip("time", "t"),
-                style.tip("value", "value", 5),
+                style.tip("value", "value"),
                 style.tip("low", "95 % from"),
                 style.tip("high", "95 % to"),
             ],

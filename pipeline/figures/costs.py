@@ -101,7 +101,7 @@ def plot_costs(tree: xr.DataTree, *, static: bool = False) -> Chart:
             tooltip=[
                 *style.name_tips(shown, row),
                 alt.Tooltip("iteration:Q", format="d"),
-                style.tip("value", "value", 6),
+                style.tip("value", "value"),
             ],
         ),
     ]

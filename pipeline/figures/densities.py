@@ -91,6 +91,7 @@ def plot_densities(
     """
     table = densities_table(tree, others)
     keys = keys_of(table, *NUMBERS)
+    whole = table
     varying = several(table, [key for key in keys if key != "snapshot"])
     if static:
         varying = []
@@ -130,8 +131,9 @@ def plot_densities(
     ]
     order = sorted(keys, key=lambda key: key == "snapshot")
     return present(
-        layers, shown, None, order, static=static, slider="snapshot", flatten=("x", "density")
-    )
+        layers, shown, None, order, static=static, slider="snapshot", flatten=("x", "density"),
+        whole=whole,
+    )  # fmt: skip
 
 
 def _only(chart: alt.Chart, kind: str) -> alt.Chart:

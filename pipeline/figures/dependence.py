@@ -42,9 +42,9 @@ def plot_dependence(tree: xr.DataTree, *, static: bool = False) -> Chart:
             shape=style.shape(colour, values),
             tooltip=[
                 *style.name_tips(table, [*row, "snapshot"]),
-                style.tip("w1_perturbed", "W₁", 5),
-                style.tip("bound_integral", "bound by the integral", 5),
-                style.tip("bound_supremum", "bound by the supremum", 5),
+                style.tip("w1_perturbed", "W₁"),
+                style.tip("bound_integral", "bound by the integral"),
+                style.tip("bound_supremum", "bound by the supremum"),
             ],
         ),
     ]

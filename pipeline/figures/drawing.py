@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import altair as alt
 import xarray as xr
 
 from pipeline.errors import FigureError
 from pipeline.figures.catalogue import FIGURES
+from pipeline.figures.choices import Chart
 from pipeline.figures.files import write_chart
 from pipeline.store import Store
 
@@ -26,6 +28,13 @@ def draw_figures(store: Store, folder: Path) -> list[Path]:
                 chart = figure.plot(tree, **figure.options, static=True)
             except FigureError:
                 continue
-            title = f"{store.study.name}: {figure.title}"
-            drawn.append(write_chart(chart.properties(title=title), folder / f"{figure.name}.png"))
+            titled = chart.properties(title=_titled(chart, f"{store.study.name}: {figure.title}"))
+            drawn.append(write_chart(titled, folder / f"{figure.name}.png"))
     return drawn
+
+
+def _titled(chart: Chart, text: str) -> alt.TitleParams:
+    """A title above what the chart says that it holds."""
+    if isinstance(chart.title, alt.TitleParams):
+        return alt.TitleParams(text=text, subtitle=chart.title.text)
+    return alt.TitleParams(text=text)

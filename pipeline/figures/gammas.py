@@ -93,7 +93,7 @@ def plot_gammas(tree: xr.DataTree, *, static: bool = False) -> Chart:
         base.mark_point(filled=True, size=52, opacity=1).encode(
             y=alt.Y("mean:Q", **y),
             shape=style.shape(colour, values),
-            tooltip=[*style.name_tips(shown, [*first, axis]), style.tip("mean", "value", 6)],
+            tooltip=[*style.name_tips(shown, [*first, axis]), style.tip("mean", "value")],
         ),
     ]
     return present(layers, shown, colour, first, static=static, independent=True)

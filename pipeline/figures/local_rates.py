@@ -8,7 +8,7 @@ import xarray as xr
 from pipeline.errors import FigureError
 from pipeline.figures import style
 from pipeline.figures.choices import Chart, colour_key, present
-from pipeline.figures.tables import frame, keys_of
+from pipeline.figures.tables import frame, joined, keys_of
 
 LOCAL = ("rate_local", "rate_local_low", "rate_local_high")
 
@@ -25,7 +25,7 @@ def local_rates_table(tree: xr.DataTree) -> pd.DataFrame:
         expected = frame(tree, "analysis", ["rate_expected"])
     except FigureError:
         return table.assign(rate_expected=np.nan)
-    return table.merge(expected, on=row, how="left")
+    return joined(table, expected, row, ["rate_expected"])
 
 
 def plot_local_rates(tree: xr.DataTree, *, static: bool = False) -> Chart:

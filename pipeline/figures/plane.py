@@ -8,7 +8,7 @@ import xarray as xr
 from pipeline.errors import FigureError
 from pipeline.figures import style
 from pipeline.figures.choices import Chart, present
-from pipeline.figures.tables import frame, keys_of, mean_interval
+from pipeline.figures.tables import frame, joined, keys_of, mean_interval
 
 BALANCE = ("balanced_particles", "balanced_particles_low", "balanced_particles_high")
 EDGES = ("left", "right", "below", "above")
@@ -25,6 +25,8 @@ def plane_table(tree: xr.DataTree) -> pd.DataFrame:
         FigureError: if the store has no such distances, or one M or one number of cells only.
     """
     points = frame(tree, "particles", ["w1_pde"])
+    if not {"cells", "particles"} <= set(points):
+        raise FigureError("the store has one axis for M and cells: there is no plane")
     row = keys_of(points, "w1_pde", "particles", "cells", "seed")
     table = mean_interval(points, "w1_pde", [*row, "cells", "particles"])
     if table["cells"].nunique() < 2 or table["particles"].nunique() < 2:
@@ -32,8 +34,7 @@ def plane_table(tree: xr.DataTree) -> pd.DataFrame:
     keys = [*row, "cells"]
     try:
         found = frame(tree, "analysis", BALANCE[:1], BALANCE[1:])
-        found = found[[*keys, *BALANCE]].drop_duplicates(subset=keys)
-        return table.merge(found, on=keys, how="left")
+        return joined(table, found, keys, BALANCE)
     except FigureError:
         return table.assign(**dict.fromkeys(BALANCE, np.nan))
 
@@ -45,6 +46,7 @@ def plot_plane(tree: xr.DataTree, *, static: bool = False) -> Chart:
         FigureError: if the store has no such distances, or one M or one number of cells only.
     """
     table = plane_table(tree)
+    whole = table
     if static:
         table = table[table["snapshot"] == table["snapshot"].max()]
     for key, (low, high) in {"particles": EDGES[:2], "cells": EDGES[2:]}.items():
@@ -60,11 +62,11 @@ def plot_plane(tree: xr.DataTree, *, static: bool = False) -> Chart:
     )
     tooltips = [
         *style.name_tips(table, [*row, "particles", "cells"]),
-        style.tip("mean", "W₁ to the PDE solution", 5),
+        style.tip("mean", "W₁ to the PDE solution"),
         style.tip("low", "95 % from"),
         style.tip("high", "95 % to"),
-        style.tip("count", "seeds"),
-        style.tip("balanced_particles", "balanced at M"),
+        style.count_tip("count", "seeds"),
+        style.count_tip("balanced_particles", "balanced at M"),
     ]
     cells = (
         alt.Chart()
@@ -92,7 +94,7 @@ def plot_plane(tree: xr.DataTree, *, static: bool = False) -> Chart:
             x=balanced, tooltip=tooltips
         ),
     ]
-    return present(layers, table, None, row, static=static)
+    return present(layers, table, None, row, static=static, whole=whole)
 
 
 def _edges(table: pd.DataFrame, key: str, low: str, high: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import xarray as xr
 from pipeline.errors import FigureError
 from pipeline.figures import style
 from pipeline.figures.choices import Chart, labelled, present
-from pipeline.figures.tables import frame, keys_of
+from pipeline.figures.tables import distinct, frame, keys_of
 from pipeline.status import Status
 
 COLUMNS = ("particles", "training_particles", "cells", "gamma", "seed", "activation")
@@ -17,6 +17,8 @@ HUES = {
 }  # fmt: skip
 FAILED = "#b3261e"
 MAX_ROWS = 60
+SHOWN = 36
+"""Characters of a row's name that are surely seen."""
 
 
 def status_table(tree: xr.DataTree) -> pd.DataFrame:
@@ -51,9 +53,9 @@ def _of_step(tree: xr.DataTree, step: str, name: str) -> pd.DataFrame:
     column = next((key for key in COLUMNS if key in keys and points[key].nunique() > 1), "")
     rows = [k for k in keys if k not in (column, "seed") and points[k].nunique() > 1]
     points["row"] = _names(points, rows)
-    points["column"] = points[column].map(style.show) if column else "all"
+    points["column"] = _columns(points[column]) if column else "all"
     counts = points.groupby(["row", "column", "status"], sort=False).size().reset_index(name="many")
-    counts["rank"] = counts["status"].replace({int(Status.DONE): -1, int(Status.PENDING): -0.5})
+    counts["rank"] = counts["status"].map(_rank)
     worst = counts.sort_values("rank").groupby(["row", "column"], sort=False).last()
     total = counts.groupby(["row", "column"], sort=False)["many"].sum()
     done = counts[counts["status"] == Status.DONE].set_index(["row", "column"])["many"]
@@ -69,6 +71,17 @@ def _of_step(tree: xr.DataTree, step: str, name: str) -> pd.DataFrame:
     return table.assign(step=label, axis=style.word(column) if column else "")
 
 
+def _rank(status: int) -> float:
+    """How bad a status is."""
+    return {int(Status.DONE): -1.0, int(Status.PENDING): -0.5}.get(int(status), float(status))
+
+
+def _columns(values: pd.Series) -> pd.Series:
+    found = values.unique().tolist()
+    names = distinct([style.show(value) for value in found])
+    return values.map(dict(zip(found, names, strict=True)))
+
+
 def _names(points: pd.DataFrame, keys: list[str]) -> pd.Series:
     if not keys:
         return pd.Series("all", index=points.index)
@@ -77,11 +90,14 @@ def _names(points: pd.DataFrame, keys: list[str]) -> pd.Series:
         ", ".join(labelled(k, v) for k, v in zip(keys, row, strict=True))
         for row in combinations.itertuples(index=False, name=None)
     ]
+    names = distinct(names, SHOWN)
     return points[keys].merge(combinations.assign(name=names), on=keys, how="left")["name"]
 
 
 def plot_status(tree: xr.DataTree, *, static: bool = False) -> Chart:
     """A matrix of the points of a step, coloured by the worst status, with counts of done points.
+
+    It opens at the step with the worst status.
 
     Raises:
         FigureError: if the store has no status.
@@ -119,5 +135,9 @@ def plot_status(tree: xr.DataTree, *, static: bool = False) -> Chart:
         ),
         base.mark_text(color="#ffffff", fontSize=10).encode(text="text:N"),
     ]
-    rows = alt.Step(22)
-    return present(layers, shown, None, ["step"], static=static, independent=True, height=rows)
+    ranks = {status.meaning: _rank(int(status)) for status in Status}
+    first = {"step": shown["step"].iloc[int(shown["worst"].map(ranks).argmax())]}
+    return present(
+        layers, shown, None, ["step"], static=static, independent=True, height=alt.Step(22),
+        first=first,
+    )  # fmt: skip

@@ -152,6 +152,11 @@ def tip(field: str, title: str, digits: int = 4) -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", title=title, format=f".{digits}g")
 
 
+def count_tip(field: str, title: str) -> alt.Tooltip:
+    """A whole number that hovering shows."""
+    return alt.Tooltip(f"{field}:Q", title=title, format=",.0f")
+
+
 def name_tips(table: pd.DataFrame, keys: Iterable[str]) -> list[alt.Tooltip]:
     """The place of a point on the axes, for hovering."""
     return [

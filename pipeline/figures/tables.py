@@ -18,8 +18,8 @@ from pipeline.errors import FigureError, StudyError
 
 LEVEL = 0.95
 _ANYWHERE = Path()
-SIZES = ("cells", "particles", "training_particles", "seed")
-"""Keys that an analysis goes along; on a zipped axis they stand for the whole axis."""
+SIZES = ("particles", "training_particles", "cells", "seed")
+"""Keys that an analysis goes along; on a zipped axis the first of them stands for the axis."""
 
 
 def study_axes(tree: xr.DataTree) -> tuple[Axis, ...]:
@@ -74,7 +74,12 @@ def cut(tree: xr.DataTree, group: str) -> xr.Dataset:
 
 
 def frame(
-    tree: xr.DataTree, group: str, names: Sequence[str], optional: Sequence[str] = ()
+    tree: xr.DataTree,
+    group: str,
+    names: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    along: str = "",
 ) -> pd.DataFrame:
     """Variables of a group as a tidy table.
 
@@ -83,6 +88,7 @@ def frame(
         group: the path of the group.
         names: variables that must be there.
         optional: variables that may be missing, as in a store of an older version; NaN then.
+        along: the size that stands for a zipped axis of several sizes; else the first of SIZES.
 
     Raises:
         FigureError: if a variable is missing, or holds nothing but NaN, or none is there.
@@ -98,14 +104,26 @@ def frame(
         raise FigureError(f"the store has no '{group}/{optional[0]}'")
     table = found[[*names, *known]].to_dataframe().reset_index()
     for axis in study_axes(tree):
-        if axis.zipped and set(axis.keys) & set(SIZES) and axis.name in table:
-            table = table.drop(columns=axis.name)
+        sizes = sorted({*axis.keys} & {*SIZES}, key=lambda key: (key != along, SIZES.index(key)))
+        if axis.zipped and sizes and axis.name in table:
+            table = table.drop(columns=[axis.name, *(key for key in sizes[1:] if key in table)])
     return table.assign(**{name: np.nan for name in optional if name not in known})
 
 
 def keys_of(table: pd.DataFrame, *others: str) -> list[str]:
     """The columns that are axes: all but those that are named."""
     return [str(name) for name in table.columns if name not in others]
+
+
+def joined(
+    table: pd.DataFrame, found: pd.DataFrame, keys: Sequence[str], names: Sequence[str]
+) -> pd.DataFrame:
+    """A table with columns of another one, which may lack some of the keys."""
+    shared = [key for key in keys if key in found]
+    if not shared:
+        return table.assign(**dict.fromkeys(names, np.nan))
+    columns = found[[*shared, *names]].drop_duplicates(subset=shared)
+    return table.merge(columns, on=shared, how="left")
 
 
 def mean_interval(table: pd.DataFrame, value: str, keys: Sequence[str]) -> pd.DataFrame:
@@ -197,8 +215,8 @@ def names(columns: Mapping[str, Sequence[Any]]) -> list[str]:
     """Readable names of positions that some keys tell apart."""
     short = {key: [brief(value, 48) for value in column] for key, column in columns.items()}
     if len(short) == 1:
-        return _distinct(next(iter(short.values())))
-    return _distinct(
+        return distinct(next(iter(short.values())))
+    return distinct(
         [
             ", ".join(f"{key} = {part}" for key, part in zip(short, parts, strict=True))
             for parts in zip(*short.values(), strict=True)
@@ -206,8 +224,8 @@ def names(columns: Mapping[str, Sequence[Any]]) -> list[str]:
     )
 
 
-def _distinct(found: list[str]) -> list[str]:
-    """The names, numbered where two are alike."""
-    if len(set(found)) == len(found):
+def distinct(found: list[str], shown: int | None = None) -> list[str]:
+    """The names, numbered where two are alike in as many characters as are shown."""
+    if len({name[:shown] for name in found}) == len(found):
         return found
     return [f"{number}: {name}" for number, name in enumerate(found, 1)]

@@ -68,9 +68,9 @@ def plot_timings(tree: xr.DataTree, *, static: bool = False) -> Chart:
             tooltip=[
                 *style.name_tips(table, ["step", colour]),
                 alt.Tooltip("size:Q", format=",.6~g"),
-                style.tip("median", "median s", 3),
-                style.tip("largest", "largest s", 3),
-                style.tip("total", "all s", 3),
+                style.tip("median", "median s"),
+                style.tip("largest", "largest s"),
+                style.tip("total", "all s"),
                 alt.Tooltip("count:Q", title="points"),
             ],
         ),

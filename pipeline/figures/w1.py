@@ -11,7 +11,7 @@ from pipeline.errors import FigureError
 from pipeline.figures import style
 from pipeline.figures.choices import Chart, colour_key, present
 from pipeline.figures.lines import with_line
-from pipeline.figures.tables import frame, keys_of, mean_interval, several
+from pipeline.figures.tables import frame, joined, keys_of, mean_interval, several
 
 FIT = ("rate", "rate_low", "rate_high", "prefactor")
 MAYBE = ("first_particles", "rate_expected", "prefactor_expected")
@@ -53,7 +53,7 @@ def _with_stored_means(tree: xr.DataTree, table: pd.DataFrame, keys: list[str]) 
         stored = frame(tree, "analysis", MEANS)
     except FigureError:
         return table
-    merged = table.merge(stored[[*keys, *MEANS]], on=keys, how="left")
+    merged = joined(table, stored, keys, MEANS)
     for own, name in zip(("mean", "low", "high"), MEANS, strict=True):
         merged[own] = merged[name]
     return merged.drop(columns=list(MEANS))
@@ -66,7 +66,7 @@ def _with_fit(tree: xr.DataTree, table: pd.DataFrame, row: list[str], prefix: st
     except FigureError:
         fits = table[row].drop_duplicates().assign(**dict.fromkeys(names, np.nan))
     fits = fits.rename(columns=dict(zip(names, (*FIT, *MAYBE), strict=True)))
-    found = table.merge(fits[[*row, *FIT, *MAYBE]].drop_duplicates(), on=row, how="left")
+    found = joined(table, fits, row, [*FIT, *MAYBE])
     fitted = found["prefactor"] * found["particles"].astype(float) ** found["rate"]
     through = with_line(found, "particles", "mean", "rate", row)
     found["fitted"] = fitted.where(found["prefactor"].notna(), through)
@@ -140,10 +140,10 @@ def _layers(
 
 def _numbers() -> list[alt.Tooltip]:
     return [
-        style.tip("mean", "W₁", 5),
+        style.tip("mean", "W₁"),
         style.tip("low", "95 % from"),
         style.tip("high", "95 % to"),
-        style.tip("count", "seeds"),
+        style.count_tip("count", "seeds"),
         style.tip("rate", "rate"),
         style.tip("rate_low", "rate, 95 % from"),
         style.tip("rate_high", "rate, 95 % to"),

@@ -64,11 +64,12 @@ def draw_all(tree: xr.DataTree, others: Recomputed, folder: Path, prefix: str) -
         except FigureError:
             continue
         name = f"{prefix}{figure.name}"
+        described = figure.of_store(tree)
         files = write_figure(static, table, folder, name)
         found[figure.name] = Drawn(
             name,
-            figure,
-            embedded(themed(chart.to_dict(validate=False), figure)),
+            described,
+            embedded(themed(chart.to_dict(validate=False), described)),
             {file.suffix[1:].upper(): f"{folder.name}/{file.name}" for file in files},
         )
     return found

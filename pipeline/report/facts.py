@@ -18,9 +18,10 @@ from pipeline.analysis.text import gap_line
 from pipeline.errors import FigureError, StoreError, StudyError
 from pipeline.figures.status import status_sources
 from pipeline.figures.tables import cut, frame, study_document
+from pipeline.plan import plan_step
 from pipeline.report.tables import Cell, Table, figure, tables_of
 from pipeline.status import Status
-from pipeline.store import open_store, stored_study
+from pipeline.store import Store, open_store, stored_study
 
 MAX_FAILURES = 200
 MAX_GAPS = 60
@@ -89,6 +90,7 @@ def facts_of(tree: xr.DataTree, path: Path, folder: Path) -> Facts:
     document = study_document(tree)
     name = str(document.get("study", {}).get("name", path.name))
     run = _read_json(folder / "run.json")
+    store = _opened(path)
     failures, more = _failures(tree, path, folder / "logs")
     return Facts(
         name=name,
@@ -96,10 +98,10 @@ def facts_of(tree: xr.DataTree, path: Path, folder: Path) -> Facts:
         document=document,
         attributes={str(key): value for key, value in tree.attrs.items()},
         run=run,
-        headline=[*_points(tree), *_fitted(tree), *_cost(run)],
+        headline=[*_points(tree, store), *_fitted(tree), *_cost(run)],
         counts=_counts(tree),
         tables=tables_of(tree),
-        gaps=_gaps(path),
+        gaps=_gaps(store),
         failures=failures,
         failures_left_out=more,
     )
@@ -136,10 +138,17 @@ def _counts(tree: xr.DataTree) -> Table | None:
     return Table("counts", "points by status", header, rows) if rows else None
 
 
-def _points(tree: xr.DataTree) -> list[tuple[str, str, str]]:
-    sources = [(step, name) for step, name in status_sources(tree) if name == "status"]
-    counts = [frame(tree, step, [name])[name].value_counts() for step, name in sources]
-    many = {status: sum(int(count.get(status, 0)) for count in counts) for status in Status}
+def _points(tree: xr.DataTree, store: Store | None) -> list[tuple[str, str, str]]:
+    """How many points are done, counted as ``status`` does; a point that failed anywhere is not."""
+    if store is None:
+        sources = [(step, name) for step, name in status_sources(tree) if name == "status"]
+        counts = [frame(tree, step, [name])[name].value_counts() for step, name in sources]
+        many = {status: sum(int(count.get(status, 0)) for count in counts) for status in Status}
+    else:
+        known = [plan_step(store, step).count for step in store.study.steps]
+        many = {s: sum(count.failed.get(str(int(s)), 0) for count in known) for s in Status}
+        many[Status.DONE] = sum(count.done for count in known)
+        many[Status.PENDING] = sum(count.pending for count in known)
     others = [f"{n} {status.meaning}" for status, n in many.items() if n and status != Status.DONE]
     return [("points done", f"{many[Status.DONE]} of {sum(many.values())}", ", ".join(others))]
 
@@ -178,12 +187,17 @@ def _cost(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _gaps(path: Path) -> list[str]:
-    """Which fits were not made, and for which points; nothing where the study cannot be read."""
+def _opened(path: Path) -> Store | None:
+    """The store as its study sees it; None where that cannot be read, as without a data file."""
     try:
-        found = gaps(open_store(path, stored_study(path)))
+        return open_store(path, stored_study(path))
     except (StudyError, StoreError):
-        return []
+        return None
+
+
+def _gaps(store: Store | None) -> list[str]:
+    """Which fits were not made, and for which points."""
+    found = gaps(store) if store else []
     lines = [gap_line(gap) for gap in found[:MAX_GAPS]]
     return lines + [f"{len(found) - MAX_GAPS} more rows"] * (len(found) > MAX_GAPS)
 

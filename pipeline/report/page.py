@@ -18,6 +18,8 @@ from pipeline.root import read_root
 from pipeline.session import folder_of
 from pipeline.store import stored_study
 
+KIND = "meanfield report</title>"
+"""By this a page is known as one of ours."""
 HOME = Path(__file__).resolve().parent
 SECTIONS = (
     ("convergence", "Convergence", ("rates", "sliced-rates"),
@@ -68,6 +70,7 @@ def write_report(store: Path, folder: Path, compare_with: Path | None = None) ->
     places = {"A": store, "B": compare_with} if compare_with else {"": store}
     for place in places.values():
         read_root(place)
+    _check_folder(folder)
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         sides = [_side(place, mark, folder) for mark, place in places.items()]
@@ -80,6 +83,13 @@ def write_report(store: Path, folder: Path, compare_with: Path | None = None) ->
             raise
         raise StoreError(f"{folder}: cannot write there: {error.strerror}") from None
     return page
+
+
+def _check_folder(folder: Path) -> None:
+    """See that a page that is already there is one of ours."""
+    page = folder / "index.html"
+    if page.is_file() and KIND not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise StoreError(f"{page}: not a report of meanfield; give another folder")
 
 
 def run_folder_of(store: Path) -> Path:

@@ -12,6 +12,7 @@ from pipeline.errors import FigureError
 from pipeline.figures.style import show, word
 from pipeline.figures.tables import frame, keys_of
 from pipeline.statistics.plane import TERMS
+from pipeline.status import Status
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ def number(value: object, digits: int = 3) -> Cell:
     return Cell(figure(known, digits), known)
 
 
+def whole(value: object) -> Cell:
+    """A whole number as a cell, with all its digits up to a million."""
+    known = number(value, 0)
+    if known.value is None:
+        return known
+    text = f"{known.value:,.0f}".replace(",", " ")
+    return Cell(text if known.value < 1e6 else f"{known.value:.3g}", known.value)
+
+
 def figure(value: float, digits: int) -> str:
     """A number as text: so many decimals, or so many digits where it is large or small."""
     extreme = value != 0 and not 1e-3 <= abs(value) < 1e5
@@ -74,14 +84,18 @@ def _table(
     names: Sequence[str],
     optional: Sequence[str],
     columns: Mapping[str, Any],
+    shown_if: Sequence[str] = (),
 ) -> Table | None:
-    """A table of a group of the store: its axes, and a cell of each row for each column."""
+    """A table of a group of the store: its axes, and a cell of each row for each column.
+
+    Rows are left out where none of the names, or of what ``shown_if`` names, has a number.
+    """
     try:
         found = frame(tree, group, names, optional)
     except FigureError:
         return None
     keys = keys_of(found, *names, *optional)
-    found = found[found[list(names)].notna().any(axis=1)]
+    found = found[found[list(shown_if or names)].notna().any(axis=1)]
     rows = [
         [*(_label(row[key]) for key in keys), *(make(row) for make in columns.values())]
         for row in found.to_dict(orient="records")
@@ -110,11 +124,12 @@ def _rates(tree: xr.DataTree) -> Table | None:
     return _table(
         tree,
         "rates",
-        "W₁ = prefactor · M^rate",
+        "W₁ = prefactor · M^rate (rows whose points are missing have no fit)",
         "analysis",
         ["rate", "prefactor"],
         optional,
         columns,
+        ["rate", "points_missing"],
     )
 
 
@@ -155,14 +170,26 @@ def _terms(code: float) -> str:
 
 
 def _budgets(tree: xr.DataTree) -> Table | None:
+    try:
+        sizes = frame(tree, "particles", ["w1_pde"])
+    except FigureError:
+        return None
+    most = {key: sizes[key].max() for key in ("particles", "cells") if key in sizes}
     columns = {
-        "particles M": lambda row: number(row["best_particles"], 0),
-        "cells N": lambda row: number(row["best_cells"], 0),
+        "particles M": lambda row: whole(row["best_particles"]),
+        "cells N": lambda row: whole(row["best_cells"]),
         "W₁ of the fit": lambda row: number(row["best_error"], 5),
+        "within the data": lambda row: Cell(_within(row, most)),
     }
     caption = "the best pair for each budget (nominal core-seconds of one realisation)"
     names = ["best_particles", "best_cells", "best_error"]
     return _table(tree, "budgets", caption, "analysis", names, (), columns)
+
+
+def _within(row: Mapping[str, Any], most: Mapping[str, float]) -> str:
+    """Whether a pair needs no extrapolation of the fit."""
+    inside = all(row[f"best_{key}"] <= largest for key, largest in most.items())
+    return "yes" if inside else "no: extrapolated"
 
 
 def _orders(tree: xr.DataTree) -> Table | None:
@@ -191,10 +218,12 @@ def _control_rates(tree: xr.DataTree) -> Table | None:
 
 def _training(tree: xr.DataTree) -> Table | None:
     try:
-        found = frame(tree, "train", ["cost"], ["iterations", "w1_to_target", "cost_exact"])
+        optional = ["iterations", "w1_to_target", "cost_exact", "optima", "status"]
+        found = frame(tree, "train", ["cost"], optional)
     except FigureError:
         return None
-    numbers = ["cost", "iterations", "w1_to_target", "cost_exact"]
+    numbers = ["cost", "iterations", "w1_to_target", "cost_exact", "optima", "stopped"]
+    found["stopped"] = (found.pop("status") == Status.NOT_CONVERGED).astype(float)
     keys = keys_of(found, *numbers, "seed")
     means = found.groupby(keys, sort=False)[numbers].mean().reset_index()
     rows = [
@@ -204,10 +233,15 @@ def _training(tree: xr.DataTree) -> Table | None:
             number(row["cost_exact"], 6),
             number(row["w1_to_target"], 5),
             number(row["iterations"], 0),
+            number(row["optima"], 1),
+            Cell("–" if row["stopped"] == 0 else f"{row['stopped']:.0%} of the runs"),
         ]
         for row in means.to_dict(orient="records")
     ]
-    header = [*map(word, keys), "cost J", "exact minimum", "W₁ to the target", "iterations"]
+    header = [
+        *map(word, keys), "cost J", "exact minimum", "W₁ to the target", "iterations", "optima",
+        "not converged",
+    ]  # fmt: skip
     return Table("training", "trained controls, means over seeds", header, rows, len(keys))
 
 

@@ -21,6 +21,8 @@ from pipeline.statistics.bootstrap import FEWEST, half_width, resampled_logs
 from pipeline.statistics.error_plane import FLOOR, GRID, SAMPLING, ErrorPlane
 
 EXACT = 1e-18  # mean squares of residuals below this are rounding
+MANY = 4  # numbers that leave a fit of three parameters one degree of freedom
+VERY_MANY = 6
 FLOOR_TERM = 4  # position among the parameters of floor^power
 
 
@@ -83,16 +85,20 @@ def estimate_plane(
 
 
 def _possible(sizes: int, cells: int) -> list[int]:
-    """The sets of terms that so many M and N may tell.
+    """The sets of terms that so many M and N may tell; none where what is left out could be there.
 
     With one N the grid error is a floor, and with one M the sampling error: it is there for sure.
+    Two N have an order only where very many M tell the sampling error, and then no floor beside it.
     """
     if cells == 1:
-        return [SAMPLING | FLOOR] if sizes >= 3 else [SAMPLING] * (sizes == 2)
+        return [SAMPLING | FLOOR] * (sizes >= MANY)
     if sizes == 1:
-        return [GRID | FLOOR] if cells >= 3 else [GRID]
-    found = [SAMPLING, GRID, SAMPLING | GRID] + [SAMPLING | FLOOR] * (sizes >= 3)
-    return found + [GRID | FLOOR, SAMPLING | GRID | FLOOR] * (cells >= 3)
+        return [GRID | FLOOR] * (cells >= MANY)
+    if cells == 2:
+        found = [SAMPLING, GRID, SAMPLING | GRID] * (sizes >= VERY_MANY)
+        return found + [SAMPLING | FLOOR] * (sizes >= VERY_MANY)
+    every = [SAMPLING, GRID, SAMPLING | GRID, GRID | FLOOR]
+    return every + [SAMPLING | FLOOR, SAMPLING | GRID | FLOOR] * (sizes >= 3)
 
 
 def _criterion(terms: int, points: int, squares: np.ndarray | float) -> np.ndarray:

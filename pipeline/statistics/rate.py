@@ -89,7 +89,7 @@ def _line(particles: np.ndarray, curves: np.ndarray, weights: np.ndarray, level:
         float(rate - wide[0]),
         float(rate + wide[0]),
         *_exponentials(constant, wide[1]),
-        float(1.0 - left / variance) if variance > 0.0 else math.nan,
+        float(1.0 - left / variance) if variance > 0.0 and used.size > 2 else math.nan,
         float(particles[first]),
     )
 

@@ -66,9 +66,14 @@ def follow(page: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["my-own-step.md", "my-own-data.md", "../tutorial.md"])
-def test_page_can_be_followed(page: str, tmp_path: Path) -> None:
-    follow(page, tmp_path)
+@pytest.mark.parametrize(
+    "pages",
+    [["my-own-step.md"], ["my-own-data.md"], ["../tutorial.md", "../reading-a-report.md"]],
+    ids=lambda pages: pages[0],
+)
+def test_pages_can_be_followed(pages: list[str], tmp_path: Path) -> None:
+    for page in pages:
+        follow(page, tmp_path)
 
 
 def apply(diff: str, folder: Path) -> int:

@@ -102,3 +102,30 @@ def test_the_terminal_says_which_fits_lack_what(store: Store) -> None:
     assert "rate, local rate at activation = tanh: 1 points missing" in text
     assert "particles = 1000, seed = 3: timeout" in text
     assert "--partial" in text
+
+
+ZIPS: dict[str, dict[str, Any]] = {
+    "sizes and cells": {
+        "zip": [{"name": "both", "particles": [100, 300, 1000], "cells": [50, 60, 70]}],
+        "activation": ["tanh"],
+        "seed": {"count": 3},
+    },
+    "sizes and seeds": {
+        "zip": [{"name": "both", "particles": [100, 300, 1000], "seed": [0, 1, 2]}],
+        "activation": ["tanh"],
+        "cells": [50, 60],
+    },
+}
+
+
+@pytest.mark.parametrize("axes", ZIPS.values(), ids=ZIPS)
+def test_keys_that_vary_together_have_the_fits_that_make_sense(
+    tiny: dict[str, Any], axes: dict[str, Any]
+) -> None:
+    tiny["axes"] = axes
+    study = Study(**tiny)
+    analysis = study.run()["analysis"]
+    assert np.isfinite(analysis["rate"]).all()
+    assert "sampling_rate" not in analysis or "seed" in axes["zip"][0]
+    console = Console(file=io.StringIO(), width=300)
+    print_analysis(console, open_store(Path("runs/tiny/data.zarr"), study))

@@ -34,7 +34,7 @@ from pipeline.figures.catalogue import FIGURES
 from pipeline.figures.files import write_figure
 from pipeline.figures.lines import with_line
 from pipeline.figures.style import ACTIVATIONS, PALETTE, looks
-from pipeline.figures.tables import curves, frame, mean_interval, significant
+from pipeline.figures.tables import curves, distinct, frame, mean_interval, significant
 from pipeline.store import open_store, stored_study
 from pipeline.study import Study
 from solvers.errors import MeanfieldError
@@ -309,6 +309,83 @@ def test_zipped_axes_have_readable_names(tmp_path: Path) -> None:
     assert {name.split("(")[0] for name in table["law"]} == {"uniform", "normal"}
     assert "initial" not in table
     assert plot_status(xr.open_datatree(tmp_path / "data.zarr")).to_dict()
+
+
+@pytest.mark.parametrize(
+    "zipped",
+    [{"particles": [100, 300], "cells": [50, 60]}, {"particles": [100, 300], "seed": [1, 2]}],
+)
+def test_zipped_sizes_are_drawn(zipped: dict[str, list[int]], tmp_path: Path) -> None:
+    axes = {"activation": ["tanh"], "cells": [50, 60], "seed": {"count": 2}}
+    free = {key: value for key, value in axes.items() if key not in zipped}
+    Study(
+        study={"name": "zipped", "steps": ["limit", "particles"]},
+        problem={
+            "horizon": 0.2,
+            "initial": {"kind": "uniform", "low": -0.5, "high": 0.5},
+            "controls": {"w": -1.0, "b": 0.0},
+        },
+        axes={**free, "zip": [{"name": "both", **zipped}]},
+        numerics={"time_step": 0.1, "snapshots": [0.0, 0.2]},
+    ).run(tmp_path / "data.zarr")
+    tree = xr.open_datatree(tmp_path / "data.zarr").load()
+    assert sorted(w1_table(tree)["particles"]) == [100, 100, 300, 300]
+    assert sorted(orders_table(tree)["cells"]) == [50] * 4 + [60] * 4
+    if "cells" in zipped:
+        with pytest.raises(FigureError, match="no plane"):
+            plot_plane(tree)
+    for static in (False, True):
+        for plot in (plot_w1, plot_orders, plot_status):
+            assert plot(tree, static=static).to_dict()
+
+
+def test_expected_orders_are_those_of_the_analysis(tree: xr.DataTree) -> None:
+    changed = tree.copy(deep=True)
+    analysis = changed["analysis"].to_dataset()
+    known = xr.full_like(analysis["l1_order"], 2.5)
+    changed["analysis"] = xr.DataTree(
+        analysis.assign(l1_order_expected=known, w1_order_expected=known * np.nan)
+    )
+    table = orders_table(changed)
+    assert table[table["norm"] == "W₁"]["expected"].isna().all()
+    line = table[(table["norm"] != "W₁") & (table["snapshot"] == 0.2)]
+    for _, row in line.groupby("activation"):
+        coarse, fine = row.sort_values("cells")["expected"]
+        assert np.log2(coarse / fine) == pytest.approx(2.5)
+    without = analysis.drop_vars(["l1_order_expected", "w1_order_expected"], errors="ignore")
+    changed["analysis"] = xr.DataTree(without)
+    assert orders_table(changed)["expected"].isna().all()
+    assert "expected" not in [
+        layer["encoding"]["y"]["field"] for layer in plot_orders(changed).to_dict()["layer"]
+    ]
+
+
+def test_the_matrix_opens_at_the_worst_step(tree: xr.DataTree) -> None:
+    assert plot_status(tree).to_dict()["params"][0]["value"] == "limit"
+    changed = tree.copy(deep=True)
+    changed["particles/status"].loc[{"activation": "tanh", "particles": 300}] = 8
+    assert plot_status(changed).to_dict()["params"][0]["value"] == "particles"
+
+
+def test_long_names_of_rows_are_told_apart() -> None:
+    assert distinct(["a" * 40 + "x", "a" * 40 + "y"], 36) == [
+        "1: " + "a" * 40 + "x",
+        "2: " + "a" * 40 + "y",
+    ]
+
+
+def test_files_say_what_they_hold(tree: xr.DataTree) -> None:
+    title = plot_orders(tree, static=True).to_dict()["title"]["text"]
+    assert title == ["t = 0.2; the rest is in the CSV"]
+    assert "title" not in plot_w1(tree, static=True).to_dict()
+
+
+def test_the_caption_says_what_particles_are_compared_with(tree: xr.DataTree) -> None:
+    figure = FIGURES[0]
+    assert "exact limit" in figure.of_store(tree).caption
+    clouds = tree.copy(deep=True)
+    clouds["particles/sliced_w1"] = clouds["particles/w1"]
+    assert "independent clouds" in figure.of_store(clouds).caption
 
 
 def test_lines_and_rounding() -> None:

@@ -58,12 +58,12 @@ def test_data_tell_whether_errors_add_in_squares_or_plainly(
     sampled: np.ndarray, seeds: int
 ) -> None:
     """And the rate of a plain sum is as good as that of squares."""
-    studies = np.split(sampled[:, : 40 * seeds], 40, axis=1)
+    studies = np.split(sampled[:, : 20 * seeds], 20, axis=1)
     plain = [fit_plane(M, CELLS, s[:, None] + (30.0 * CELLS**-2.0)[:, None]) for s in studies]
     squares = [fit_plane(M, CELLS, plane(s, 30.0, 2.0)) for s in studies]
-    assert sum(fit.plane_power == 1 for fit in plain) >= 38
-    assert sum(fit.plane_power == 2 for fit in squares) >= 38
-    assert sum(fit.sampling_rate_low <= -0.5 <= fit.sampling_rate_high for fit in plain) >= 34
+    assert sum(fit.plane_power == 1 for fit in plain) >= 18
+    assert sum(fit.plane_power == 2 for fit in squares) >= 18
+    assert sum(fit.sampling_rate_low <= -0.5 <= fit.sampling_rate_high for fit in plain) >= 16
 
 
 def test_misfit_is_the_largest_relative_residual() -> None:
