@@ -79,8 +79,8 @@ def run_folder(study: Study, store: str | Path | None = None) -> RunFolder:
 def folder_of(store: Path, study: Study) -> Path:
     """Where the other files of a run go, so that two stores never share them.
 
-    That is ``runs/<name>/`` for the store ``data.zarr`` in it, also where that folder has been moved
-    or renamed, and ``<store>.run/`` for any other.
+    That is ``runs/<name>/`` for the store ``data.zarr`` in it, also where that folder was moved or
+    renamed, and ``<store>.run/`` for any other.
     """
     usual = store.resolve().parts[-3:] == ("runs", study.name, "data.zarr")
     if usual or (store.name == "data.zarr" and (store.parent / "run.json").is_file()):
