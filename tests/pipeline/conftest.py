@@ -24,6 +24,12 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="session")
+def tables() -> dict[str, Any]:
+    """The tables of a small valid study, not to be changed."""
+    return copy.deepcopy(TINY)
+
+
 @pytest.fixture
 def tiny() -> dict[str, Any]:
     """The tables of a small valid study, to be changed at will."""

@@ -2,6 +2,7 @@
 
 import io
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,19 @@ from pipeline.study import Study
 COUNT = 4  # seeds
 
 
+@pytest.fixture(scope="module")
+def whole(tables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete store of the small study, to be copied."""
+    path = tmp_path_factory.mktemp("whole") / "data.zarr"
+    Study(**tables).run(path)
+    return path
+
+
 @pytest.fixture
-def store(tiny: dict[str, Any]) -> Store:
-    study = Study(**tiny)
-    study.run()
-    return open_store(Path("runs/tiny/data.zarr"), study)
+def store(tables: dict[str, Any], whole: Path) -> Store:
+    copy = Path("copy.zarr").resolve()
+    shutil.copytree(whole, copy)
+    return open_store(copy, Study(**tables))
 
 
 def fail(store: Store, path: str, place: tuple[int, ...], status: Status) -> Store:

@@ -10,7 +10,7 @@ from pipeline.statistics.plane import TERMS, PlaneFit, balanced_particles, error
 
 M = np.array([100, 316, 1000, 3162, 10000, 31623, 100000])
 CELLS = np.array([50, 100, 200, 400])
-STUDIES = 120
+STUDIES = 60
 
 
 @pytest.fixture(scope="module")
