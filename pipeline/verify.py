@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pipeline.inner_coordinates import ATTRIBUTES as INNER
 from pipeline.layout import chunk_grid, chunk_slices
 from pipeline.root import damaged_nodes, is_intact, read_root, root_is_readable
 from pipeline.shards import Reader, field_place
@@ -79,7 +80,7 @@ def _analysis(store: Store) -> Iterator[Damage]:
         for step in store.study.steps
         for table in step.tables_in(store.study.header.steps)
     )
-    names = {key for axis in store.axes.values() for key in axis.keys} | {"snapshot"}
+    names = {key for axis in store.axes.values() for key in axis.keys} | INNER.keys()
     for path, array in store.root.members(max_depth=None):
         group, _, name = path.rpartition("/")
         if group != "analysis" or name in names or not isinstance(array, zarr.Array):
