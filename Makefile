@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.setup-stamp
+DCLINT := $(VENV)/npm/node_modules/.bin/dclint
 UV     := UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 $(BIN)/uv
 
 # More threads in linear algebra slow small problems down, and every process here is one of several.
@@ -12,10 +13,10 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint format bench chaos lock clean
+.PHONY: help setup run test test-cluster services lint format bench chaos faults lock clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## create .venv from requirements.lock and install meanfield into it
 
@@ -25,10 +26,31 @@ run: setup ## run the quickstart study
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-lint: setup ## ruff and mypy
+test-cluster: setup services ## test on real Slurm, Ceph, PostgreSQL and cut networks, as root
+	MEANFIELD_NEED_CLUSTER=1 $(BIN)/python -m pytest -m cluster
+
+# What the tests on real services need from Debian, where that can be had.
+SERVICES := slurmctld slurmd munged radosgw radosgw-admin ceph-mon ceph-osd ceph initdb ip openssl
+services:
+	@missing=$$(PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin)"; for program in $(SERVICES); do \
+	    command -v $$program >/dev/null || echo $$program; done); \
+	  test -z "$$missing" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends slurm-wlm munge radosgw ceph-mon ceph-osd \
+	      ceph-common postgresql iproute2 openssl >/dev/null; } || \
+	  { echo "not installed, and not to be had: "$$missing >&2; exit 1; }
+
+lint: setup ## ruff, mypy, and what checks deploy/ offline
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+	$(BIN)/shellcheck deploy/slurm/*
+	@$(DCLINT) --version >/dev/null 2>&1 || npm install --silent --no-save --no-audit --no-fund \
+	    --prefix $(VENV)/npm dclint@3.1.0 >/dev/null 2>&1 || true
+	@if $(DCLINT) --version >/dev/null 2>&1; then \
+	  $(DCLINT) --max-warnings 0 --config deploy/.dclintrc.yaml deploy/compose.yaml; \
+	else echo "deploy/compose.yaml is not checked: dclint is not to be had"; fi
 
 format: setup ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
@@ -43,9 +65,15 @@ bench: setup ## measure speed, against peers
 chaos: setup ## kill runs, damage stores, and write docs/reliability.md (a quarter of an hour)
 	$(BIN)/python tests/chaos/chaos.py --seed 0 --kills 24 --report docs/reliability.md
 
-lock: setup ## resolve anew and rewrite requirements.lock
+faults: setup services ## break a real cluster, and write docs/reliability-cluster.md (an hour), as root
+	$(BIN)/python tests/cluster/faults.py --seed 0 --faults 50 --report docs/reliability-cluster.md
+
+EXPORT := export --quiet --frozen --no-emit-project --no-header --no-annotate
+lock: setup ## resolve anew and rewrite requirements.lock, and those of deploy/
 	$(UV) lock --quiet --upgrade
-	$(UV) export --quiet --frozen --no-emit-project --no-header --no-annotate -o requirements.lock
+	$(UV) $(EXPORT) -o requirements.lock
+	$(UV) $(EXPORT) --no-dev --extra kubernetes -o deploy/requirements.lock
+	$(UV) $(EXPORT) --only-group build -o deploy/build.lock
 	rm -f uv.lock
 
 clean: ## remove .venv, build output and caches; runs/ stays

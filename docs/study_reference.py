@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from pipeline.axes import AMBIGUOUS, NOT_AXES
+from pipeline.cluster_settings import Cluster
 from pipeline.settings import DISTRIBUTIONS, SECTIONS, ControlExpressions, ControlFile, Settings
 
 HEAD = """# Reference of the study file
@@ -30,6 +31,10 @@ several keys together, as one dimension of that name. A key stands either here o
 key that no step of the study uses is refused as an axis. As axes, `cells` and `particles` of
 `[training]` are called `training_cells` and `training_particles`.
 """
+CLUSTER = """The same table may stand in a file of your own, `~/.config/meanfield/cluster.toml`, or
+the one that `MEANFIELD_CLUSTER_FILE` names: what a study says goes before it, and options
+(`--cluster`, `--workers`, `--min`, `--max`, `--tls`, `-s cluster.queue=main`) before both.
+"""
 FORMS = """## Distributions
 
 Values of `initial` and `target`, and of the keys below that take a distribution:
@@ -41,10 +46,12 @@ are for `target` alone.
 def reference() -> str:
     """The whole page."""
     parts = [HEAD]
-    for section, model in SECTIONS.items():
+    for section, model in {**SECTIONS, "cluster": Cluster}.items():
         parts.append(f"## [{section}]\n\n{_text(model)}\n\n" + "\n".join(_table(model, section)))
         if section == "study":
             parts.append(AXES)
+        if section == "cluster":
+            parts.append(CLUSTER)
     parts.append(FORMS)
     for kind, model in DISTRIBUTIONS.items():
         parts.append(f"### {kind}\n\n{_text(model)}\n\n" + "\n".join(_table(model)))

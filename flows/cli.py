@@ -60,7 +60,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 2
     options = _parser().parse_args(arguments)
     computes = options.verb == "retry" or (options.verb == "run" and not options.dry_run)
-    if computes and options.cluster == "local":
+    if computes and options.cluster in (None, "local"):
         from pipeline import forkserver
 
         forkserver.start()
@@ -93,7 +93,9 @@ def _shadowing_folder() -> Path | None:
 
 
 def _refuse(options: argparse.Namespace, message: str) -> int:
-    text = "".join(c if c.isprintable() else " " for c in message)
+    from pipeline.secrets import redacted
+
+    text = redacted("".join(c if c.isprintable() else " " for c in message))
     print(f"meanfield: {text}", file=sys.stderr)
     if getattr(options, "json", False):
         print(json.dumps({"schema": 1, "verb": options.verb, "error": text, "exit": 2}))
@@ -104,7 +106,9 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose refusals are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        from pipeline.secrets import redacted
+
+        self.exit(2, f"{self.prog}: {redacted(message)}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="say what would be computed")
     _add_running(run)
     _add_json(run)
+
+    submit = verbs.add_parser("submit", help="run as a job of Slurm: the driver, or all of it")
+    _add_study(submit)
+    submit.add_argument("--store", help="path or URL of the store (default: runs/<name>/data.zarr)")
+    submit.add_argument("--dry-run", action="store_true", help="print the job's script")
+    _add_running(submit)
+    _add_json(submit)
 
     status = verbs.add_parser("status", help="how far a store is")
     status.add_argument("store")
@@ -172,6 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(retry)
     _add_json(retry)
 
+    _add_serve(verbs.add_parser("serve", help="run studies on a schedule, on a Prefect server"))
+
     point = verbs.add_parser("point", help="recompute one point, and compare with the store")
     point.add_argument("store")
     point.add_argument("step")
@@ -181,8 +194,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "studies", nargs="*", default=["quickstart"], help="study files, or names of shipped ones"
+    )
+    parser.add_argument("--cron", help="when to run, as '0 2 * * *'; else as the server is asked")
+    parser.add_argument("--timezone", default="UTC", help="of --cron, as Europe/Paris")
+    parser.add_argument("--store", help="path or URL of the store (default: runs/<name>/data.zarr)")
+    parser.add_argument(
+        "--retry", choices=["none", "failed", "all"], default="none", help="failures done again"
+    )
+    parser.add_argument(
+        "--limit", type=_positive, default=1, help="runs at a time, of all studies (default 1)"
+    )
+    _add_overrides(parser)
+    _add_cluster(parser)
+    _add_partial(parser)
+
+
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a study file (TOML)")
+    _add_overrides(parser)
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-s",
         dest="overrides",
@@ -194,12 +229,20 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    cluster = "local, tcp://host:port or tls://host:port"
-    parser.add_argument("--cluster", default="local", help=cluster)
-    parser.add_argument("--workers", type=_positive, help="local workers (default: one per core)")
-    parser.add_argument("--max-time", type=_duration, help="stop cleanly after 90s, 30m, 2h …")
+    _add_cluster(parser)
     parser.add_argument("--direct", action="store_true", help="without Prefect")
     _add_partial(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    cluster = "local (the default), slurm, kubernetes, tcp://host:port or tls://host:port"
+    parser.add_argument("--cluster", help=cluster)
+    parser.add_argument("--workers", type=_positive, help="workers (default: one per core)")
+    parser.add_argument("--min", type=_positive, help="the fewest workers on slurm, kubernetes")
+    parser.add_argument("--max", type=_positive, help="the most workers on slurm, kubernetes")
+    tls = "encrypt: auto, a folder with ca.pem, cert.pem and key.pem, or CA,CERT,KEY"
+    parser.add_argument("--tls", help=tls)
+    parser.add_argument("--max-time", type=duration, help="stop cleanly after 90s, 30m, 2h …")
 
 
 def _add_partial(parser: argparse.ArgumentParser) -> None:
@@ -227,7 +270,7 @@ def _fraction(text: str) -> float:
     return number
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
     """Seconds of a time span like 90s, 30m, 2h or 1d."""
     units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")

@@ -22,18 +22,22 @@ Nothing here imports Prefect when this module is imported: the command line load
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import http.client
+import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psutil
 
@@ -42,14 +46,22 @@ from solvers.errors import MeanfieldError
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
+Result = TypeVar("Result")
+
 _PROGRAM = Path(__file__).with_name("server_process.py")
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 3.0
 _SAME_START_SECONDS = 2.0  # two readings of a process's start time agree within this
+_PATIENCE_SECONDS = 150.0
+"""How long a run that is over waits for its server: it may be away for a minute, and is asked at
+growing intervals."""
+_DRAIN_SECONDS = 10.0
 
 _QUIET = {
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    # Of a server that is away, these tell at length and event by event; the driver tells it once.
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -259,6 +271,8 @@ def prefect_settings(url: str, home: Path | None = None) -> dict[str, str]:
             alone.
     """
     settings = _QUIET | {"PREFECT_API_URL": url, "PREFECT_SERVER_EPHEMERAL_ENABLED": "false"}
+    # Waits of 2, 4, 8 … 64 s: a server may be away for a minute and more.
+    settings["PREFECT_CLIENT_MAX_RETRIES"] = os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "6")
     if home is not None:
         settings |= {
             "PREFECT_HOME": str(home.absolute()),
@@ -268,6 +282,8 @@ def prefect_settings(url: str, home: Path | None = None) -> dict[str, str]:
         }
         settings |= _past_proxies(os.environ)
     os.environ.update(settings)
+    # A filter and no level: Prefect resets the levels of its loggers when it is imported.
+    logging.getLogger("prefect.events.clients").addFilter(lambda _record: False)
     if "prefect" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
@@ -342,6 +358,62 @@ def _dotenv_url(path: Path) -> str | None:
     from dotenv import dotenv_values  # comes with Prefect
 
     return dotenv_values(path).get("PREFECT_API_URL")
+
+
+# --- the end of a flow ---------------------------------------------------------------------------
+
+
+def bounded(run: Callable[[], Result], over: Callable[[], bool]) -> Result | None:
+    """Call a flow, and give up waiting for it when the server does not take its final state.
+
+    The flow runs in a thread: Prefect then leaves the signals alone.
+
+    Args:
+        run: calls the flow.
+        over: whether the flow has done its work, so that only its final state is open.
+
+    Returns:
+        what the flow returns, or None if the server had not answered after some minutes.
+    """
+    outcome: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(run())
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller
+            outcome.set_exception(error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), daemon=True).start()
+    deadline = float("inf")
+    while time.monotonic() < deadline:
+        if wait([outcome], timeout=0.5).done:
+            return outcome.result()
+        if deadline == float("inf") and over():
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+    return None
+
+
+def settle() -> bool:
+    """Send the server what Prefect still has for it; False if that takes too long.
+
+    Prefect does so when the process ends as well, but then without a bound.
+    """
+    if "prefect.events.worker" not in sys.modules:
+        return True
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    waits: list[Any] = [w.drain_all(timeout=_DRAIN_SECONDS) for w in (EventsWorker, APILogWorker)]
+    return not any(wait.not_done for wait in waits)
+
+
+def leave_unless_settled(status: int) -> None:
+    """End the process here if Prefect would keep it, for a server that does not answer."""
+    if not settle():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 # --- flow runs of dead drivers -------------------------------------------------------------------

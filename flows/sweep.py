@@ -1,27 +1,32 @@
-"""The Prefect flow of a study: stages and batches as task runs, the rates as an artifact.
+"""The Prefect flow of a study: stages and batches as task runs, what the run found as artifacts.
 
 Prefect sees what a person wants to see, at most some tens of task runs; points are Dask's business
 and the store's. A task run sits in a thread of the driver, submits its bundles and waits; workers
-never talk to Prefect.
+never talk to Prefect. The store is the truth: a run that the server has lost sight of goes on.
 """
 
 import contextvars
-from collections.abc import Sequence
-from typing import Any
+from argparse import ArgumentTypeError, Namespace
+from typing import Any, Literal
 
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.clusters import crew_client
-from pipeline.analysis.text import rate_rows
+from flows import artifacts
+from flows.cli import duration
+from flows.clusters import chosen_cluster
+from flows.driver import drive
+from flows.studies import study_file
+from pipeline.errors import StudyError
+from pipeline.heartbeat import other_drivers
 from pipeline.plan import StepPlan, Task
-from pipeline.session import Session, Summary, batches, open_session, run_folder
+from pipeline.report.page import write_report
+from pipeline.session import Session, Summary, batches, run_folder
+from pipeline.status import Status
 from pipeline.study import Study
-from solvers.warm import warm
 
 prepared: contextvars.ContextVar[Session] = contextvars.ContextVar("prepared")
 """A session that the command line opened while the server started; the flow makes its own else."""
@@ -29,47 +34,83 @@ prepared: contextvars.ContextVar[Session] = contextvars.ContextVar("prepared")
 finished: contextvars.ContextVar[list[Summary]] = contextvars.ContextVar("finished")
 """Where the flow leaves its summary for the command line that called it."""
 
-
 THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 
 
-@flow(name="sweep", task_runner=THREADS, validate_parameters=False)  # type: ignore[arg-type]
+@flow(
+    name="sweep",
+    task_runner=THREADS,  # type: ignore[arg-type]
+    validate_parameters=False,
+    retries=1,
+    retry_delay_seconds=60,
+)
 def sweep(
     study: str,
     store: str | None = None,
-    overrides: Sequence[str] = (),
-    cluster: str = "local",
+    overrides: tuple[str, ...] = (),
+    cluster: str | None = None,
     workers: int | None = None,
+    max_time: str | None = None,
+    retry: Literal["none", "failed", "all"] = "none",
+    partial: bool = False,
     driver: str = "",  # noqa: ARG001
-) -> dict[str, object] | State[None]:
+) -> dict[str, object] | State[Any]:
     """Run a study: what the store lacks is computed, analysed and drawn.
 
     Args:
-        study: path of the study file.
-        store: path of the store; ``runs/<name>/data.zarr`` by default.
-        overrides: settings that replace the file's, as ``section.key=value``.
-        cluster: where workers run: local, or the address of a Dask scheduler.
-        workers: how many local workers; one per core by default.
-        driver: which process runs the flow, so that a later run can tell that it has died.
+        study: path of a study file where the flow runs, or the name of a study that ships.
+        store: path or URL of the store; `runs/<name>/data.zarr` by default.
+        overrides: settings that replace the file's, each as `section.key=value`.
+        cluster: where workers run: local, slurm, kubernetes, or the address of a Dask scheduler; as
+            the study says by default.
+        workers: how many workers; one per core of this machine by default.
+        max_time: stop cleanly after this time, as `90s`, `30m` or `2h`; the next run goes on.
+        retry: which failed points are computed again: none, those that failed by lack of time or
+            memory or by an error, or all.
+        partial: whether rates are fitted where points are missing.
+        driver: set by the command line; leave it empty.
 
     Returns:
-        the run's summary, as ``--json`` prints it; a Cancelled state if it was stopped.
+        the run's summary, as `--json` prints it. A run that was stopped, or that found another
+        driver at work on the store, is Cancelled; one that something ended early is Failed.
     """
     session = prepared.get(None)
     if session is not None:
-        return _run(session)
-    loaded = Study.load(study, overrides)
+        return _outcome(session, _run(session))
+    options = Namespace(
+        cluster=cluster, workers=workers, max_time=_seconds(max_time), partial=partial, direct=True
+    )
+    loaded = Study.load(study_file(study), overrides)
     places = run_folder(loaded, store)
-    warm()
-    with (
-        crew_client(cluster, workers) as (client, count),
-        open_session(loaded, places, client, count) as session,
-    ):
+    if others := other_drivers(places.store):
+        text = f"{places.store}: another driver is at work: {', '.join(others)}; nothing was done"
+        return Cancelled(name="Skipped", message=text)
+    opened: list[Session] = []
+
+    def stages(session: Session) -> Summary:
+        opened.append(session)
         return _run(session)
 
+    chosen = chosen_cluster(loaded.cluster, options)
+    summary, _ = drive(loaded, places, chosen, options, study, _redo(retry), stages)
+    return _outcome(opened[0], summary)
 
-def _run(session: Session) -> dict[str, object] | State[None]:
-    session.watch_signals()  # Prefect has put its own handlers in place
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return duration(text) if text else None
+    except ArgumentTypeError as error:
+        raise StudyError(f"max_time: {error}") from None
+
+
+def _redo(retry: str) -> frozenset[int]:
+    """The statuses whose points are computed again."""
+    failures = [status for status in Status if status > Status.DONE]
+    lowest = {"all": Status.CFL, "failed": Status.TIMEOUT}.get(retry)
+    return frozenset(int(s) for s in failures if lowest is not None and s >= lowest)
+
+
+def _run(session: Session) -> Summary:
     more = True
     while more:
         for step in session.study.steps:
@@ -79,10 +120,23 @@ def _run(session: Session) -> dict[str, object] | State[None]:
     summary = conclude(session)
     if (summaries := finished.get(None)) is not None:
         summaries.append(summary)
+    if prepared.get(None) is None and not session.monitor.stop.is_set():
+        report(session, return_state=True)  # for who sees the run on the server alone
+    publish(session, summary)
+    return summary
+
+
+def _outcome(session: Session, summary: Summary) -> dict[str, object] | State[Any]:
+    """What the server is told of a run."""
+    if session.problem:
+        return Failed(message=f"{session.problem}; nothing that was finished is lost: run again")
     if session.monitor.stop.is_set():
         return Cancelled(message="stopped; run again to go on")
-    if "particles" in session.study.header.steps:
-        publish(session)
+    if summary.exit:
+        failed = sum(count.failures for count in summary.points.values())
+        pending = sum(count.pending for count in summary.points.values())
+        text = f"{failed} points failed, {pending} are pending; see the artifact on failures"
+        return Completed(name="Incomplete", message=text)
     return summary.as_json()
 
 
@@ -91,7 +145,7 @@ def _run_stage(session: Session, step: str) -> None:
     cut = batches(plan)
     if not cut:
         return
-    with session.stage(plan):
+    with session.stage(plan), artifacts.progress(session, step):
         running = [
             run_batch.with_options(task_run_name=f"{plan.step.name} {i} of {len(cut)}").submit(
                 session, batch
@@ -120,13 +174,19 @@ def conclude(session: Session) -> Summary:
     return session.conclude()
 
 
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(session: Session) -> None:
+    """Write the page of the store."""
+    write_report(session.places.store, artifacts.report_folder(session))
+
+
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False)
-def publish(session: Session) -> None:
-    """Show the rates as a table artifact."""
-    header, rows = rate_rows(session.store)
-    key = "rates-" + "".join(c if c.isalnum() else "-" for c in session.study.name.lower())
-    create_table_artifact(
-        table=[dict(zip(header, row, strict=True)) for row in rows],
-        key=key,
-        description=f"Convergence in M of the study {session.study.name}",
-    )
+def publish(session: Session, summary: Summary) -> None:
+    """Show the rates, the failures and the report as artifacts."""
+    try:
+        artifacts.publish(session, summary)
+    except Exception as error:  # noqa: BLE001 - whatever ails the server, the run is in the store
+        reason = type(error).__name__
+        session.monitor.say(
+            f"the Prefect server has not taken the artifacts of this run ({reason})"
+        )

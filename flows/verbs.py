@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from flows.clusters import check_cluster
+from flows.clusters import chosen_cluster
+from flows.server import leave_unless_settled
+from flows.studies import shipped_studies, studies_folder
 from pipeline.analysis.records import analysis_records
 from pipeline.analysis.text import print_analysis
 from pipeline.axes import label
 from pipeline.errors import StudyError
 from pipeline.layout import analysis_tables
+from pipeline.place import Place, place_of
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
 from pipeline.power import outlook
@@ -28,7 +31,6 @@ from pipeline.session import (
     analyse_and_draw,
     folder_of,
     run_folder,
-    store_path,
 )
 from pipeline.status import Status
 from pipeline.store import Store, check_usable, check_writable, open_store, stored_study
@@ -47,7 +49,7 @@ def init(options: Namespace) -> int:
     """Write a study file, from one that ships."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name):
         raise StudyError(f"init {options.name}: allowed: letters, digits, '.', '_' and '-'")
-    shipped = {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
+    shipped = shipped_studies()
     if options.source not in shipped:
         raise StudyError(
             f"--from {options.source}: no such study; {nearest(options.source, shipped)}"
@@ -72,13 +74,6 @@ def init(options: Namespace) -> int:
     return 0
 
 
-def studies_folder() -> Path:
-    """Where the studies that ship are: in the wheel, or in the checkout."""
-    home = Path(__file__).resolve().parent.parent
-    inside = home / "pipeline" / "studies"
-    return inside if inside.is_dir() else home / "studies"
-
-
 def plan(options: Namespace) -> int:
     """Say what a study will take."""
     study = Study.load(options.study, options.overrides)
@@ -90,6 +85,7 @@ def plan(options: Namespace) -> int:
                 "shards": e.shards,
                 "core_seconds": round(e.core_seconds, 3),
                 "bytes": e.stored_bytes,
+                "memory_per_worker": e.peak_bytes,
                 "axes": {axis.name: len(axis) for axis in e.axes},
             }
             for e in estimates
@@ -116,27 +112,60 @@ def run(options: Namespace) -> int:
 
     study = Study.load(options.study, options.overrides)
     places = run_folder(study, options.store)
-    check_cluster(options.cluster)
+    cluster = chosen_cluster(study.cluster, options)
     if options.dry_run and places.store.exists():
         return _dry_run(study, places.store, options)
     check_usable(places.store, study)
     if options.dry_run:
         return plan(options)
-    return _end(*drive(study, places, options, options.study), places, options)
+    return _end(*drive(study, places, cluster, options, options.study), places, options)
+
+
+def submit(options: Namespace) -> int:
+    """Submit the driver of a run as a job of Slurm."""
+    from flows.clusters.slurm import check_programs
+    from flows.clusters.submit import batch_script, run_arguments, submit_script
+
+    study = Study.load(options.study, options.overrides)
+    places = run_folder(study, options.store)
+    cluster = chosen_cluster(study.cluster, options)
+    check_usable(places.store, study)
+    if cluster.kind == "local" and options.workers:
+        cluster = cluster.model_copy(update={"cores": options.workers})
+    script = batch_script(cluster, run_arguments(options, cluster), places.logs)
+    if options.dry_run:
+        found: dict[str, Any] = {"script": script}
+    else:
+        check_programs("sbatch")
+        found = {"job": submit_script(script, places.logs), "logs": str(places.logs)}
+    if options.json:
+        _print_json({"schema": 1, "verb": "submit", "study": study.name, **found, "exit": 0})
+    elif options.dry_run:
+        print(script, end="")
+    else:
+        print(f"job {found['job']}; what it says goes to {places.logs}/driver-{found['job']}.log")
+    return 0
 
 
 def retry(options: Namespace) -> int:
     """Compute failed points again: those of codes 6 to 9, or all."""
     from flows.driver import drive
 
-    path = store_path(options.store)
-    study = stored_study(path)
-    check_usable(path, study)
-    check_cluster(options.cluster)
+    place = place_of(options.store)
+    study = stored_study(place)
+    check_usable(place, study)
+    cluster = chosen_cluster(None, options)
     failures = [status for status in Status if status not in (Status.PENDING, Status.DONE)]
     redo = frozenset(int(s) for s in failures if options.all or s >= Status.TIMEOUT)
-    places = RunFolder(folder_of(path, study), path)
-    return _end(*drive(study, places, options, str(path), redo), places, options)
+    places = RunFolder(folder_of(place, study.name), place)
+    return _end(*drive(study, places, cluster, options, str(place), redo), places, options)
+
+
+def serve(options: Namespace) -> int:
+    """Serve studies on a Prefect server until the process is told to end."""
+    from flows.serve import serve as serve_studies
+
+    return serve_studies(options)
 
 
 def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) -> int:
@@ -152,6 +181,7 @@ def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) 
         print(f"store {places.store}" + (f", figures {figures}" if figures else ""))
     if summary.exit:
         print(f"meanfield: {_how_to_go_on(summary, places.logs)}", file=sys.stderr)
+    leave_unless_settled(summary.exit)
     return summary.exit
 
 
@@ -161,14 +191,14 @@ def verify(options: Namespace) -> int:
     The exit status is 1 for damage, and where points are pending: a status that is lost reads as
     never computed. Points that failed are no damage.
     """
-    path = store_path(options.store)
-    damages = verify_store(path)
-    study = stored_study(path)
+    place = place_of(options.store)
+    damages = verify_store(place)
+    study = stored_study(place)
     counts = {}
-    if root_is_readable(path):
-        store = open_store(path, study)
+    if root_is_readable(place):
+        store = open_store(place, study)
         counts = {step.name: plan_step(store, step).count for step in study.steps}
-    summary = _summary("verify", path, study, counts)
+    summary = _summary("verify", place, study, counts)
     pending = any(count.pending for count in counts.values())
     exit_status = int(bool(damages) or pending)
     if options.json:
@@ -185,10 +215,12 @@ def verify(options: Namespace) -> int:
     return exit_status
 
 
-def _dry_run(study: Study, path: Path, options: Namespace) -> int:
+def _dry_run(study: Study, place: Place, options: Namespace) -> int:
     """Say what would be computed, without writing anything."""
-    store = open_store(path, study)
-    summary = _summary("run", path, study, {s.name: plan_step(store, s).count for s in study.steps})
+    store = open_store(place, study)
+    summary = _summary(
+        "run", place, study, {s.name: plan_step(store, s).count for s in study.steps}
+    )
     if options.json:
         _print_json(summary.as_json())
     else:
@@ -198,11 +230,11 @@ def _dry_run(study: Study, path: Path, options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Say how far a store is."""
-    path = store_path(options.store)
-    study = stored_study(path)
-    store = open_store(path, study)
+    place = place_of(options.store)
+    study = stored_study(place)
+    store = open_store(place, study)
     plans = [plan_step(store, step) for step in study.steps]
-    summary = _summary("status", path, study, {p.step.name: p.count for p in plans})
+    summary = _summary("status", place, study, {p.step.name: p.count for p in plans})
     left = sum(task.cost for p in plans for task in p.tasks)
     summary.extra = {"core_seconds_left": round(left, 3)}
     if options.json:
@@ -217,15 +249,15 @@ def status(options: Namespace) -> int:
 
 def analyse(options: Namespace) -> int:
     """Compute the rates of a store anew."""
-    path = store_path(options.store)
-    study = stored_study(path)
-    store = open_store(path, study)
+    place = place_of(options.store)
+    study = stored_study(place)
+    store = open_store(place, study)
     if not analysis_tables(study):
-        raise StudyError(f"{path}: nothing to analyse: the study has no rates and no orders")
-    check_writable(path)
-    analyse_and_draw(store, folder_of(path, study), partial=options.partial)
+        raise StudyError(f"{place}: nothing to analyse: the study has no rates and no orders")
+    check_writable(place)
+    analyse_and_draw(store, folder_of(place, study.name), partial=options.partial)
     counts = {step.name: plan_step(store, step).count for step in study.steps}
-    summary = _summary("analyse", path, study, counts)
+    summary = _summary("analyse", place, study, counts)
     if options.json:
         summary.extra = analysis_records(store)
         _print_json(summary.as_json())
@@ -238,17 +270,17 @@ def report(options: Namespace) -> int:
     """Write the page of a store, or of two side by side."""
     from pipeline.report.page import write_report
 
-    path = store_path(options.store)
-    other = store_path(options.other, "--with ") if options.other else None
-    study = stored_study(path)
-    store = open_store(path, study)
+    place = place_of(options.store)
+    other = place_of(options.other, "--with ") if options.other else None
+    study = stored_study(place)
+    store = open_store(place, study)
     if options.partial and analysis_tables(study):
-        check_writable(path)
-        analyse_and_draw(store, folder_of(path, study), partial=True)
-    folder = Path(options.folder) if options.folder else folder_of(path, study) / "report"
-    page = write_report(path, folder, other)
+        check_writable(place)
+        analyse_and_draw(store, folder_of(place, study.name), partial=True)
+    folder = Path(options.folder) if options.folder else folder_of(place, study.name) / "report"
+    page = write_report(place, folder, other)
     counts = {step.name: plan_step(store, step).count for step in study.steps}
-    summary = _summary("report", path, study, counts)
+    summary = _summary("report", place, study, counts)
     if options.json:
         _print_json(summary.as_json() | {"report": str(page)})
     else:
@@ -260,7 +292,7 @@ def compare(options: Namespace) -> int:
     """Compare two stores, number by number."""
     from pipeline.compare import compare as compare_stores
 
-    left, right = store_path(options.store), store_path(options.other)
+    left, right = place_of(options.store), place_of(options.other)
     differences = compare_stores(left, right)
     exit_status = int(not all(d.within(options.tolerance) for d in differences))
     if options.json:
@@ -287,7 +319,7 @@ def export(options: Namespace) -> int:
     """Write results to CSV tables or one netCDF file."""
     from pipeline.export import export as export_store
 
-    files = export_store(store_path(options.store), Path(options.target))
+    files = export_store(place_of(options.store), Path(options.target))
     if options.json:
         written = [str(file) for file in files]
         _print_json({"schema": 1, "verb": "export", "store": options.store, "files": written})
@@ -298,16 +330,16 @@ def export(options: Namespace) -> int:
 
 def point(options: Namespace) -> int:
     """Recompute one point in the foreground, and compare it with the store."""
-    path = store_path(options.store)
-    study = stored_study(path)
-    result = recompute(open_store(path, study), options.step, options.values)
+    place = place_of(options.store)
+    study = stored_study(place)
+    result = recompute(open_store(place, study), options.step, options.values)
     exit_status = 0 if result.status == Status.DONE else 1
     if options.json:
         _print_json(
             {
                 "schema": 1,
                 "verb": "point",
-                "store": str(path),
+                "store": str(place),
                 "study": study.name,
                 "step": options.step,
                 "point": {key: label(value) for key, value in result.values.items()},
@@ -331,8 +363,8 @@ def point(options: Namespace) -> int:
     return exit_status
 
 
-def _summary(verb: str, path: Path, study: Study, points: dict[str, Any]) -> Summary:
-    return Summary(verb=verb, store=str(path), study=study.name, points=points)
+def _summary(verb: str, place: Place, study: Study, points: dict[str, Any]) -> Summary:
+    return Summary(verb=verb, store=str(place), study=study.name, points=points)
 
 
 def _how_to_go_on(summary: Summary, logs: Path) -> str:

@@ -122,7 +122,7 @@ def digest(path: Path) -> str:
         return "missing"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _digest(path: str, _modified: int, _size: int) -> str:
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,7 +7,6 @@ at the value that the other store has for that setting, if it is among the axis'
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import xarray as xr
 from pipeline.analysis_tables import ANALYSIS
 from pipeline.axes import axis_value, brief, label, section_of
 from pipeline.errors import StoreError
+from pipeline.place import Place
 from pipeline.root import read_root
 
 NOT_COMPARED = ("wall_seconds",)
@@ -57,7 +57,7 @@ class _Side:
         tables: those of its study.
     """
 
-    path: Path
+    place: Place
     tree: xr.DataTree
     axes: Mapping[str, Mapping[str, list[Any]]]
     tables: Mapping[str, Mapping[str, Any]]
@@ -81,7 +81,7 @@ class _UnlikeError(Exception):
     """A variable has no common points because of its dimensions; says why."""
 
 
-def compare(left: Path, right: Path) -> list[Difference]:
+def compare(left: Place, right: Place) -> list[Difference]:
     """Compare every variable that two stores have, at the coordinates that both have.
 
     Numbers of the analysis are compared where both were fitted to the same M, seeds and cells.
@@ -89,17 +89,19 @@ def compare(left: Path, right: Path) -> list[Difference]:
     Raises:
         StoreError: if one is no store of ours, or they have nothing in common.
     """
-    roots = [read_root(path)["attributes"] for path in (left, right)]
+    roots = [read_root(place)["attributes"] for place in (left, right)]
     try:
         with (
-            xr.open_datatree(left, engine="zarr") as a,
-            xr.open_datatree(right, engine="zarr") as b,
+            left.open_tree() as a,
+            right.open_tree() as b,
         ):
             one, other = (
-                _Side(path, tree, root["axes"], json.loads(root["study"]))
-                for path, tree, root in zip((left, right), (a, b), roots, strict=True)
+                _Side(place, tree, root["axes"], json.loads(root["study"]))
+                for place, tree, root in zip((left, right), (a, b), roots, strict=True)
             )
             found = list(_differences(one, other))
+    except StoreError:
+        raise
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{left}, {right}: cannot be compared: {reason}") from None
@@ -148,7 +150,7 @@ def _common(
         known = [name in array.indexes for array in (one, other)]
         if any(known) and not all(known):
             which = (left, right)[known.index(True)]
-            raise _UnlikeError(f"the dimension {name} has a coordinate in {which.path} only")
+            raise _UnlikeError(f"the dimension {name} has a coordinate in {which.place} only")
         if not any(known) and one.sizes[name] != other.sizes[name]:
             sizes = f"{one.sizes[name]} entries and {other.sizes[name]}"
             raise _UnlikeError(f"the dimension {name} has no coordinate, and {sizes}")
@@ -181,8 +183,8 @@ def _at(array: xr.DataArray, side: _Side, other: xr.DataArray, rest: _Side) -> x
             given = ", ".join(
                 f"{key} = {brief(value)}" for key, value in pairs if value is not None
             )
-            also = f", and {rest.path} has {given}" if given else ""
-            raise _UnlikeError(f"the dimension {name} is only in {side.path}{also}")
+            also = f", and {rest.place} has {given}" if given else ""
+            raise _UnlikeError(f"the dimension {name} is only in {side.place}{also}")
         array = array.isel({name: positions.index(wanted)}, drop=True)
     return array
 

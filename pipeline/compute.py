@@ -5,19 +5,23 @@ and for a single point in the foreground.
 """
 
 import json
+import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.axes import Value
 from pipeline.errors import StoreChangedError, StoreError
-from pipeline.provenance import fingerprint
+from pipeline.memory import check_fits
+from pipeline.parcel import Inputs, at_hand
+from pipeline.place import Place
+from pipeline.provenance import differences, fingerprint
 from pipeline.shards import (
     Shard,
     TableBlock,
@@ -33,7 +37,10 @@ from pipeline.steps.base import Outputs, Poll, Step, Table, Variable
 from pipeline.store import Store, check_root, open_store
 from pipeline.study import Study
 from pipeline.upstream import At, Results
-from solvers.errors import NonFiniteError, PointTimeoutError
+from solvers.errors import MeanfieldError, NonFiniteError, PointTimeoutError
+
+leaving = threading.Event()
+"""Set when this process is to end: it finishes its shard, and starts no other."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +48,20 @@ class RunSpec:
     """What a worker must know of a run; small, and sent with every bundle.
 
     Attributes:
-        store: path of the store.
+        place: where the store is.
         root: the digest of its root metadata, as the driver opened it.
         study: the resolved study as JSON.
         fingerprint: the driver's versions and CPU features; a worker that differs refuses.
         redo: statuses whose points are computed again.
+        inputs: the files and modules that the study needs.
     """
 
-    store: str
+    place: Place
     root: str
     study: str
     fingerprint: str
     redo: frozenset[int] = frozenset()
+    inputs: Inputs = field(default_factory=Inputs)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Token:
         failures: why, except where an earlier step failed.
         seconds: of computing, reading and writing.
         abandoned: why the worker gave the shard up, if the store has changed under the run.
+        left: whether the worker had to end, and did not begin the shard.
     """
 
     shard: Shard
@@ -85,6 +95,7 @@ class Token:
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
     abandoned: str = ""
+    left: bool = False
 
 
 class Deadline:
@@ -109,20 +120,35 @@ def compute_bundle(spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
     """
     if fingerprint() != spec.fingerprint:
         raise StoreError(
-            "a worker differs from the driver in versions or CPU features, so its bits may too: "
-            f"{fingerprint()} against {spec.fingerprint}"
+            f"a worker on {socket.gethostname()} differs from the driver, so its bits may too: "
+            f"{differences(fingerprint(), spec.fingerprint)}; give it what the driver has"
         )
     try:
-        store, results = _session(spec.store, spec.root, spec.study)
+        store, results = _session(spec.place, spec.root, spec.study, spec.inputs)
     except StoreChangedError as change:
         return [Token(shard, abandoned=str(change)) for shard in shards]
-    return [compute_shard(store, results, shard, spec.redo) for shard in shards]
+    return [
+        Token(shard, left=True)
+        if leaving.is_set()
+        else compute_shard(store, results, shard, spec.redo)
+        for shard in shards
+    ]
+
+
+def store_problem(spec: RunSpec) -> str:
+    """Why this process cannot use the store of a run; empty if it can."""
+    try:
+        _session(spec.place, spec.root, spec.study, spec.inputs)
+    except (MeanfieldError, OSError) as error:
+        return str(error)
+    return ""
 
 
 @lru_cache(maxsize=2)
-def _session(path: str, root: str, document: str) -> tuple[Store, Results]:
-    check_root(Path(path), root)
-    store = open_store(Path(path), Study(**json.loads(document), where=path))
+def _session(place: Place, root: str, document: str, inputs: Inputs) -> tuple[Store, Results]:
+    check_root(place, root)
+    tables = json.loads(at_hand(document, inputs))
+    store = open_store(place, Study(**tables, where=str(place)))
     return store, Results(store)
 
 
@@ -166,9 +192,7 @@ def _compute_point(
     values = store.values_at(first.axes, first.index(offset)) or {}
     poll = Deadline(store.study.numerics.point_timeout)
     failed = False
-    work, broken = guarded(
-        step.name, values, lambda: step.work(results.case(step.name, values), poll)
-    )
+    work, broken = guarded(step.name, values, lambda: work_at(results, step, values, poll, blocks))
     for block in blocks:
         for place in places_of(first, block, offset):
             if not block.missing[place]:
@@ -185,6 +209,23 @@ def _compute_point(
             put(block, place, outputs, outputs.get("status", Status.DONE))
     token.points += 1
     token.failed += failed
+
+
+def work_at(
+    results: Results,
+    step: Step,
+    values: Mapping[str, Value],
+    poll: Poll,
+    blocks: Sequence[TableBlock] = (),
+) -> Any:
+    """A step's work at a point, beside a shard that is in memory.
+
+    Raises:
+        MemoryError: if it does not fit.
+    """
+    case = results.case(step.name, values)
+    check_fits(step, case, blocks)
+    return step.work(case, poll)
 
 
 def _evaluate(

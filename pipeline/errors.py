@@ -23,5 +23,9 @@ class StoreChangedError(StoreError):
     """A store has grown, or been replaced, under a run: what that would write is out of date."""
 
 
+class UnreachableError(StoreError):
+    """A store, or the server that keeps it, does not answer."""
+
+
 class FigureError(MeanfieldError, ValueError):
     """A figure has nothing to show: the store lacks what it is made of."""

@@ -2,14 +2,17 @@
 
 Bundles take a few seconds each, the most expensive shards first; how long a nominal second really
 takes is learnt from the first shards. A bundle that kills its worker is set apart and tried again
-alone, halved each time down to one point, and that point is then marked.
+alone, halved each time down to one point, and that point is then marked. How many bundles are on
+their way follows the workers, who may come and go as long as the run lasts.
 """
 
+import contextlib
+import math
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
     from dask.distributed import Client, Future
 
 BUNDLE_SECONDS = 4.0
+BUNDLES_PER_SECOND = 50.0
+"""What a scheduler takes with ease: beyond 200 workers bundles are longer."""
 BUNDLES_PER_WORKER = 2
 LOOK_SECONDS = 5.0
-WORKERLESS_SECONDS = 120.0
+PATIENCE = 120.0
 
 
 class Pace:
@@ -51,21 +56,89 @@ class Pace:
             return nominal * self._real / self._nominal if self._nominal > 0 else None
 
 
+class Roster:
+    """How many bundles the workers can run at once, asked now and then; shared by all threads.
+
+    Args:
+        client: the client of a cluster.
+        most: how many workers the cluster may grow to; 0 if it does not grow.
+        patience: for how many seconds to wait while there is no worker.
+        tend: what has to be done for the cluster now and then.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        most: int = 0,
+        patience: float = PATIENCE,
+        tend: Callable[[], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._most = most
+        self._patience = patience
+        self._tend = tend
+        self._lock = threading.Lock()
+        self._present = 0
+        self._looked = -math.inf
+        self._seen = time.monotonic()
+
+    def ask(self) -> int:
+        """How many bundles can run at once now.
+
+        Raises:
+            ClusterError: if there has been no worker for too long, or there is no scheduler.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked >= (LOOK_SECONDS if self._present else 0.5):
+                self._looked = now
+                self._look(now)
+            return self._present
+
+    def wanted(self) -> int:
+        """How many bundles to have with the scheduler.
+
+        Two for each worker, and one for each that may come, so that the cluster grows.
+        """
+        present = max(self.ask(), 1)
+        return BUNDLES_PER_WORKER * present + max(self._most - present, 0)
+
+    def _look(self, now: float) -> None:
+        try:
+            self._present = sum(self._client.nthreads().values())
+        except (OSError, RuntimeError, AttributeError) as error:  # as Dask says that it has gone
+            raise ClusterError(
+                "the cluster's scheduler does not answer any more; start it again, and run again "
+                f"to go on ({type(error).__name__})"
+            ) from None
+        if self._tend:
+            self._tend()
+        if self._present:
+            self._seen = now
+        elif now - self._seen > self._patience:
+            raise ClusterError(
+                f"the cluster has had no worker for {self._patience:g} s (cluster.patience); start "
+                "some, and run again to go on"
+            )
+
+
 @dataclass(frozen=True)
 class Crew:
     """Who computes: a Dask client, or this process if there is none.
 
     Attributes:
         client: the client of a running cluster.
-        workers: how many bundles can run at once.
+        workers: how many bundles can run at once, to begin with.
         pace: the calibration of the cost model.
         bundle_seconds: the length of bundles to aim for.
+        roster: how many workers there are as the run goes on.
     """
 
     client: "Client | None"
     workers: int
     pace: Pace
     bundle_seconds: float = BUNDLE_SECONDS
+    roster: Roster | None = None
 
 
 def execute(spec: RunSpec, tasks: Sequence[Task], crew: Crew, monitor: Monitor) -> list[Task]:
@@ -97,22 +170,21 @@ class _Submission:
         self._running: dict[Any, tuple[Future[Any], list[Task]]] = {}
         self._ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._suspects: list[Task] = []
-        self._looked = self._seen = time.monotonic()
+        self._roster = crew.roster or Roster(client)
 
     def run(self) -> list[Task]:
         try:
             while (self._waiting or self._running) and not self._monitor.stop.is_set():
                 self._submit()
-                try:
+                self._monitor.workers = self._roster.ask()
+                with contextlib.suppress(queue.Empty):
                     self._collect(self._ended.get(timeout=0.2))
-                except queue.Empty:
-                    self._look_for_workers()
         finally:
             self._client.cancel([future for future, _ in self._running.values()])
         return self._suspects
 
     def _submit(self) -> None:
-        while self._waiting and len(self._running) < BUNDLES_PER_WORKER * self._crew.workers:
+        while self._waiting and len(self._running) < self._roster.wanted():
             bundle = self._next_bundle()
             future = self._client.submit(
                 compute_bundle,
@@ -124,27 +196,15 @@ class _Submission:
             self._running[future.key] = (future, bundle)
             future.add_done_callback(self._ended.put)
 
-    def _look_for_workers(self) -> None:
-        """Give up when there has been nobody to do the work for two minutes."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        self._looked = now
-        if self._client.scheduler_info(n_workers=-1)["workers"]:
-            self._seen = now
-        elif now - self._seen > WORKERLESS_SECONDS:
-            raise ClusterError(
-                f"the cluster has had no worker for {WORKERLESS_SECONDS:g} s; start some, and run "
-                "again to go on"
-            )
-
     def _next_bundle(self) -> list[Task]:
-        """The next tasks: about four seconds of them, less towards the end."""
+        """The next tasks: four seconds of them or more, less towards the end."""
         left = self._crew.pace.real(sum(task.cost for task in self._waiting))
         bundle = [self._waiting.popleft()]
         if left is None:
             return bundle
-        wanted = min(self._crew.bundle_seconds, left / (3 * self._crew.workers))
+        workers = max(self._roster.ask(), 1)
+        wanted = max(self._crew.bundle_seconds, workers / BUNDLES_PER_SECOND)
+        wanted = min(wanted, left / (3 * workers))
         cost = bundle[0].cost
         while self._waiting and (self._crew.pace.real(cost + self._waiting[0].cost) or 0) <= wanted:
             bundle.append(self._waiting.popleft())
@@ -162,7 +222,11 @@ class _Submission:
         elif error is not None:
             raise error
         else:
-            _record(future.result(), bundle, self._crew, self._monitor)
+            tokens = future.result()
+            left = {token.shard for token in tokens if token.left}  # the worker had to end
+            self._waiting.extend(task for task in bundle if task.shard in left)
+            done = [task for task in bundle if task.shard not in left]
+            _record([t for t in tokens if not t.left], done, self._crew, self._monitor)
         future.release()
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from pipeline.errors import StoreError
 from pipeline.layout import analysis_tables
+from pipeline.place import Place
 from pipeline.steps.base import Variable
 from pipeline.store import stored_study
 from pipeline.study import Study
@@ -17,7 +18,7 @@ LONG = ("time", "iteration")  # dimensions that make rows of their own
 SHORT = ("norm", "component", "other_component")  # dimensions that make columns
 
 
-def export(store: Path, target: Path) -> list[Path]:
+def export(store: Place, target: Path) -> list[Path]:
     """Write a store's results to other formats.
 
     Args:
@@ -35,10 +36,12 @@ def export(store: Path, target: Path) -> list[Path]:
     if target.exists():
         raise StoreError(f"{target}: exists already; give another name")
     try:
-        with xr.open_datatree(store, engine="zarr") as tree:
+        with store.open_tree() as tree:
             if target.suffix == ".nc":
                 return _netcdf(tree, target)
             return _csv(tree, study, target)
+    except StoreError:
+        raise
     except (OSError, ValueError) as error:
         raise StoreError(f"{target}: cannot export: {str(error).splitlines()[0]}") from None
 

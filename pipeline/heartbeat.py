@@ -11,9 +11,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
+
+from pipeline.place import Place
 
 FOLDER = ".drivers"
 INTERVAL = 15.0
@@ -21,15 +22,15 @@ FRESH = 60.0
 
 
 @contextlib.contextmanager
-def heartbeat(store: Path) -> Iterator[None]:
+def heartbeat(place: Place) -> Iterator[None]:
     """Say, as long as the context lasts, that this process works on a store."""
-    file = store / FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
+    key = f"{FOLDER}/{socket.gethostname()}-{os.getpid()}.json"
     ended = threading.Event()
-    _beat(file)
+    _beat(place, key)
 
     def beat_on() -> None:
         while not ended.wait(INTERVAL):
-            _beat(file)
+            _beat(place, key)
 
     thread = threading.Thread(target=beat_on, daemon=True)
     thread.start()
@@ -38,11 +39,10 @@ def heartbeat(store: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
+        place.remove(key)
 
 
-def other_drivers(store: Path) -> list[str]:
+def other_drivers(place: Place) -> list[str]:
     """Drivers at work on a store, this process apart, as "host (pid 12, seen 3 s ago)".
 
     The time is that since the driver's last sign of life. One on another host counts as alive for a
@@ -50,11 +50,11 @@ def other_drivers(store: Path) -> list[str]:
     removed.
     """
     alive = []
-    for file in sorted((store / FOLDER).glob("*.json")):
+    for key in sorted(place.keys(FOLDER)):
         try:
-            sign = json.loads(file.read_text())
+            sign = json.loads(place.read(key) or b"")
             host, pid, started, when = (sign[k] for k in ("host", "pid", "started", "time"))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             continue
         if host == socket.gethostname() and pid == os.getpid():
             continue
@@ -62,24 +62,20 @@ def other_drivers(store: Path) -> list[str]:
         if (here and _exists(pid, started)) or (not here and time.time() - when < FRESH):
             alive.append(f"{host} (pid {pid}, seen {max(time.time() - when, 0):.0f} s ago)")
         else:
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+            place.remove(key)
     return alive
 
 
-def _beat(file: Path) -> None:
-    """Rewrite the file; a disk that is full for a moment must not end the run."""
+def _beat(place: Place, key: str) -> None:
+    """Rewrite the sign; a disk that is full for a moment must not end the run."""
     sign = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": psutil.Process().create_time(),
         "time": time.time(),
     }
-    scratch = file.with_suffix(".partial")
     with contextlib.suppress(OSError):
-        file.parent.mkdir(exist_ok=True)
-        scratch.write_text(json.dumps(sign))
-        scratch.replace(file)
+        place.write(key, json.dumps(sign).encode())
 
 
 def _exists(pid: int, started: float) -> bool:

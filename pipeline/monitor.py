@@ -14,6 +14,8 @@ from typing import TextIO
 
 from pipeline.axes import label
 from pipeline.compute import Failure, Token
+from pipeline.place import Place
+from pipeline.secrets import redacted
 
 LINE_INTERVAL = 30.0
 LIVE_INTERVAL = 0.2
@@ -28,16 +30,16 @@ class Monitor:
 
     Args:
         logs: the folder for the logs of failed points.
-        store: the store's path, for the reproduce commands.
+        store: where the store is, for the reproduce commands.
         stream: where progress goes.
     """
 
-    def __init__(self, logs: Path, store: Path, stream: TextIO | None = None) -> None:
+    def __init__(self, logs: Path, store: Place, stream: TextIO | None = None) -> None:
         self.stop = threading.Event()
         self.computed = 0
         self.core_seconds = 0.0
         self._logs = logs
-        self._store = store.resolve()
+        self._store = store.address
         self._stream = stream or sys.stderr or io.StringIO()
         self._live = self._stream.isatty()
         self._lock = threading.RLock()
@@ -45,7 +47,7 @@ class Monitor:
         self._total = self._done = self._failed = 0
         self._cost_total = self._cost_done = 0.0
         self._busy_seconds = 0.0
-        self._workers = 1
+        self.workers = 1
         self._started = self._shown = time.monotonic()
         self._logged = 0
 
@@ -56,7 +58,7 @@ class Monitor:
             self._stage, self._total, self._cost_total = name, points, cost
             self._done = self._failed = 0
             self._cost_done = self._busy_seconds = 0.0
-            self._workers = workers
+            self.workers = workers
             self._started = self._shown = time.monotonic()
         ticker = threading.Event()
         thread = threading.Thread(target=self._tick, args=(ticker,), daemon=True)
@@ -68,12 +70,18 @@ class Monitor:
             thread.join()
             self._show(last=True)
 
+    @property
+    def share(self) -> float:
+        """How much of the stage is done, from 0 to 1, by its cost."""
+        with self._lock:
+            return min(self._cost_done / self._cost_total, 1.0) if self._cost_total else 1.0
+
     def say(self, text: str) -> None:
         """Print one line beside the progress."""
         with self._lock:
             if self._live:
                 self._stream.write("\r\x1b[K")
-            self._stream.write(text + "\n")
+            self._stream.write(redacted(text) + "\n")
             self._stream.flush()
 
     def finished(self, tokens: Sequence[Token], cost: float) -> None:
@@ -102,7 +110,7 @@ class Monitor:
         if safe != name or len(safe) > MAX_LOG_NAME:  # what is cut or replaced must not collide
             safe = f"{safe[:MAX_LOG_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         command = shlex.join(
-            ["meanfield", "point", str(self._store), failure.step]
+            ["meanfield", "point", self._store, failure.step]
             + [f"{key}={value}" for key, value in values.items()]
         )
         text = (
@@ -112,7 +120,7 @@ class Monitor:
         )
         with contextlib.suppress(OSError):
             self._logs.mkdir(parents=True, exist_ok=True)
-            (self._logs / f"{safe}.txt").write_text(text)
+            (self._logs / f"{safe}.txt").write_text(redacted(text))
 
     def _tick(self, ticker: threading.Event) -> None:
         while not ticker.wait(LIVE_INTERVAL):
@@ -134,11 +142,13 @@ class Monitor:
         rate = finished / elapsed if elapsed > 0 else 0.0
         text = f"{self._stage}: {self._done} done / {self._failed} failed / {self._total} points"
         text += f", {rate:.1f} points/s"
+        if not self.workers and finished < self._total:
+            return f"{text}, waiting for workers"
         if finished >= self._total or self._cost_done <= 0:
             return f"{text}, {elapsed:.1f} s"
         left = max(self._cost_total - self._cost_done, 0.0)
         core_seconds = left * self._busy_seconds / self._cost_done
-        eta = core_seconds / self._workers
+        eta = core_seconds / self.workers
         return f"{text}, {core_seconds / 3600:.3g} core-hours left, ETA {duration(eta)}"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.axes import Axis, Value
 from pipeline.layout import all_arrays, chunk_grid, shard_shape
+from pipeline.memory import peak_bytes
 from pipeline.shards import Shard, TableBlock, WholeReader, missing_points, read_block, shards_of
 from pipeline.status import KEEPS_DATA, Status
 from pipeline.steps.base import Step
@@ -96,12 +97,12 @@ def plan_step(store: Store, step: Step, redo: frozenset[int] = frozenset()) -> S
 def _tally(store: Store, blocks: list[TableBlock], missing: np.ndarray, count: Count) -> None:
     """Add a shard's points: failed if the point or any of its further tables failed."""
     first = blocks[0]
-    wanted = store.wanted(first.axes)[first.region]
+    wanted = store.wanted(first.axes, first.region)
     worst = first.status.copy()
     own = {axis.name for axis in first.axes}
     for block in blocks[1:]:
         extra = tuple(i for i, axis in enumerate(block.axes) if axis.name not in own)
-        known = np.where(store.wanted(block.axes)[block.region], block.status, 0)
+        known = np.where(store.wanted(block.axes, block.region), block.status, 0)
         failed = np.where(np.isin(known, [int(s) for s in KEEPS_DATA]), 0, known).max(axis=extra)
         worst = np.where((failed > 0) & np.isin(worst, KEEPS_DATA), failed, worst)
     count.total += int(wanted.sum())
@@ -134,7 +135,17 @@ class Costs:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a step will take, before anything runs."""
+    """What a step will take, before anything runs.
+
+    Attributes:
+        step: its name.
+        axes: its axes.
+        points: how many points they have.
+        shards: how many shards.
+        core_seconds: nominal seconds of one core.
+        stored_bytes: of its variables, before compression.
+        peak_bytes: memory that a worker needs; None if the step does not tell.
+    """
 
     step: str
     axes: tuple[Axis, ...]
@@ -142,6 +153,7 @@ class Estimate:
     shards: int
     core_seconds: float
     stored_bytes: int
+    peak_bytes: int | None
 
 
 def estimate(study: Study) -> list[Estimate]:
@@ -170,6 +182,7 @@ def _estimate(study: Study, step: Step, shard: Mapping[str, int], size: int) -> 
         int(np.prod(chunks)),
         _total_cost(study, step, axes),
         size,
+        peak_bytes(study, step, shard),
     )
 
 

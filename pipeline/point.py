@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.axes import Axis, Value, axis_value, brief, label, section_of
-from pipeline.compute import Deadline, guarded, outputs_of
+from pipeline.compute import Deadline, guarded, outputs_of, work_at
 from pipeline.errors import StudyError
 from pipeline.layout import variable_path
 from pipeline.shards import read_field
@@ -74,9 +74,7 @@ def recompute(store: Store, step_name: str, assignments: Sequence[str]) -> Point
             raise StudyError(f"point: unknown key '{key}'; {nearest(key, sorted(known))}")
     results = Results(store)
     poll = Deadline(store.study.numerics.point_timeout)
-    work, failure = guarded(
-        step.name, values, lambda: step.work(results.case(step.name, values), poll)
-    )
+    work, failure = guarded(step.name, values, lambda: work_at(results, step, values, poll))
     outputs: dict[str, Any] = {}
     differs: list[str] = []
     for table in tables:

@@ -16,20 +16,47 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from solvers import NUMERICS_VERSION
+from solvers.cache import sources_key
 
 PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "xarray", "zarr", "dask", "prefect")
-DECISIVE = ("numpy", "numba", "llvmlite", "scipy")
+DECISIVE = ("meanfield", "numpy", "numba", "llvmlite", "scipy", "zarr")
 
 
 @lru_cache(maxsize=1)
 def fingerprint() -> str:
-    """A short text that is equal for processes that compute the same bits."""
+    """A short text that is equal for processes that compute and store the same bits.
+
+    It is a list of names and values: "numerics 1, python 3.11.2, …, kernels 0a1b…", where the last
+    is that of the solvers' sources and of the processor.
+    """
     features = json.dumps(dict(sorted(llvm.get_host_cpu_features().items())))
-    digest = hashlib.sha256(features.encode()).hexdigest()[:8]
-    versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in DECISIVE)
-    return (
-        f"numerics {NUMERICS_VERSION}, {versions}, {platform.machine()} {llvm.get_host_cpu_name()} "
-        f"features {digest}"
+    parts = {
+        "numerics": str(NUMERICS_VERSION),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in DECISIVE},
+        "machine": platform.machine(),
+        "cpu": llvm.get_host_cpu_name(),
+        "cpu-features": hashlib.sha256(features.encode()).hexdigest()[:8],
+        "kernels": sources_key(),
+    }
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
+
+
+def differences(there: str, here: str | None = None) -> str:
+    """In what two fingerprints differ: "numba 0.68.1 there, 0.67.0 here; …".
+
+    Args:
+        there: the fingerprint of another process.
+        here: that of this one by default.
+    """
+    other, own = (
+        dict(part.partition(" ")[::2] for part in text.split(", "))
+        for text in (there, here or fingerprint())
+    )
+    names = [name for name in {**own, **other} if own.get(name) != other.get(name)]
+    return "; ".join(
+        f"{name} {other.get(name, 'unknown')} there, {own.get(name, 'unknown')} here"
+        for name in names
     )
 
 

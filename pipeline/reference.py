@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.case import Case, Problem
 from solvers.activations import Activation, activation
 from solvers.arrays import Poll
-from solvers.characteristics import Reference, reference
+from solvers.characteristics import MAX_MESH, Reference, reference
 from solvers.controls import Controls
 from solvers.distributions import Distribution
 from solvers.dobrushin import dobrushin_factors
@@ -25,6 +25,19 @@ def reference_of(case: Case, poll: Poll | None = None) -> Reference:
     """
     times = tuple(case.problem.snapshots)
     return _kept(case.problem, case.activation, times).get(poll)
+
+
+def reference_bytes(case: Case) -> float:
+    """What computing and keeping the exact solution takes at most: that of the largest mesh."""
+    law = case.problem.initial
+    nodes = MAX_MESH + (law.breakpoints().size if isinstance(law, Distribution) else 0)
+    return 130.0 * len(case.problem.snapshots) * nodes
+
+
+def draw_numbers(law: object) -> float:
+    """How many numbers a law holds at once for each that is drawn from it."""
+    inner = getattr(law, "of", law)
+    return 14.0 + 4 * len(getattr(inner, "components", ()))
 
 
 def initial_of(case: Case, poll: Poll | None = None) -> Reference:

@@ -8,61 +8,92 @@ loses anything.
 
 import hashlib
 import json
-import uuid
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import StoreError
+from pipeline.place import Place
 
 FORMAT = 1
 NAME = "zarr.json"
 BACKUP = ".zarr.json.backup"
 
+CODECS = {"bytes", "vlen-utf8", "zstd", "crc32c"}
+
 Document = dict[str, Any]
 
 
-def read_root(path: Path) -> Document:
-    """The root metadata of a store of ours, from the backup if the file itself is damaged.
+def read_root(place: Place) -> Document:
+    """The root metadata of a store of ours, from the backup if the first copy is damaged.
 
     Raises:
         StoreError: if there is no store of ours, it has a newer format, or both copies are damaged.
     """
-    if not path.exists():
-        raise StoreError(f"{path}: no store there")
-    if not path.is_dir() or not any((path / name).is_file() for name in (NAME, BACKUP)):
-        raise StoreError(f"{path}: not a store of meanfield; give another path")
-    document, backup = _read(path / NAME), _read(path / BACKUP)
-    attributes = _attributes(document)
-    if document is not None and not _valid(backup) and "identity" not in attributes:
-        raise StoreError(f"{path}: a Zarr hierarchy, but not a store of meanfield")
-    found = attributes.get("format", FORMAT)
-    if isinstance(found, int) and found != FORMAT:
-        raise StoreError(f"{path}: the store has format {found}; this version reads {FORMAT}")
-    for copy in (document, backup):
-        if copy is not None and _valid(copy):
-            return copy
-    raise StoreError(f"{path}: the store's root metadata is damaged, and so is its backup")
+    document = _read(place, NAME)
+    number = _attributes(document).get("format", FORMAT)
+    if isinstance(number, int) and number != FORMAT:
+        raise StoreError(f"{place}: the store has format {number}; this version reads {FORMAT}")
+    found = document if document is not None and _valid(document) else _backup(place, document)
+    _check_nodes(place, found)
+    return found
 
 
-def root_is_readable(path: Path) -> bool:
+def _backup(place: Place, damaged: Document | None) -> Document:
+    """The second copy of the root metadata, where the first is damaged or missing.
+
+    Raises:
+        StoreError: if it is no better, or there is no store of ours.
+    """
+    backup = _read(place, BACKUP)
+    if backup is not None and _valid(backup):
+        return backup
+    if damaged is not None and "identity" not in _attributes(damaged):
+        problem = "a Zarr hierarchy, but not a store of meanfield"
+    elif any(place.has(name) for name in (NAME, BACKUP)):
+        problem = "the store's root metadata is damaged, and so is its backup"
+    elif place.exists():
+        problem = "not a store of meanfield; give another path"
+    else:
+        problem = "no store there"
+    raise StoreError(f"{place}: {problem}")
+
+
+def _check_nodes(place: Place, document: Document) -> None:
+    """See that groups and arrays lie below the root, and are encoded as ours are.
+
+    Other codecs may do anything, and a name with ".." would have metadata written elsewhere.
+
+    Raises:
+        StoreError: if not.
+    """
+    nodes = document.get("consolidated_metadata", {}).get("metadata", {})
+    for name, node in nodes.items():
+        parts = name.replace("\\", "/").split("/")
+        codecs = {codec["name"] for codec in node.get("codecs", ())}
+        if not {"", ".", ".."}.isdisjoint(parts) or node["zarr_format"] != 3 or codecs - CODECS:
+            raise StoreError(f"{place}: '{name}' is no array or group that meanfield writes")
+
+
+def root_is_readable(place: Place) -> bool:
     """Whether the root metadata is undamaged, its backup apart."""
-    return _valid(_read(path / NAME))
+    return _valid(_read(place, NAME))
 
 
-def is_intact(path: Path) -> bool:
+def is_intact(place: Place) -> bool:
     """Whether both copies of the root metadata are undamaged and equal."""
-    document = _read(path / NAME)
-    return _valid(document) and document == _read(path / BACKUP)
+    document = _read(place, NAME)
+    return _valid(document) and document == _read(place, BACKUP)
 
 
-def commit_root(path: Path, attributes: Mapping[str, Any], arrays: Iterable[str]) -> None:
-    """Write the root metadata: what it says holds from then on.
+def root_document(
+    read: Callable[[str], bytes | None], attributes: Mapping[str, Any], arrays: Iterable[str]
+) -> Document:
+    """The root metadata of a store.
 
     Args:
-        path: the store.
+        read: gives the metadata of groups and arrays by key; they are in place already.
         attributes: the root's attributes.
-        arrays: paths of all arrays; their own metadata are on disk already.
+        arrays: paths of all arrays.
     """
     nodes: dict[str, Any] = {}
     for name in arrays:
@@ -70,7 +101,7 @@ def commit_root(path: Path, attributes: Mapping[str, Any], arrays: Iterable[str]
         for depth in range(1, len(parts) + 1):
             node = "/".join(parts[:depth])
             if node not in nodes:
-                nodes[node] = json.loads((path / node / NAME).read_text())
+                nodes[node] = json.loads(read(f"{node}/{NAME}") or b"{}")
     document = {
         "zarr_format": 3,
         "node_type": "group",
@@ -82,42 +113,38 @@ def commit_root(path: Path, attributes: Mapping[str, Any], arrays: Iterable[str]
         },
     }
     document["attributes"] = {**attributes, "digest": _digest(document)}
-    write_root(path, document)
+    return document
 
 
-def write_root(path: Path, document: Document) -> None:
-    """Put a root document in place, and its backup after it."""
+def write_root(place: Place, document: Document) -> None:
+    """Put a root document in place, and its backup after it: what it says holds from then on."""
     for name in (NAME, BACKUP):
-        _replace(path / name, document)
+        place.write(name, encoded(document))
 
 
-def damaged_nodes(path: Path, document: Document) -> list[str]:
+def damaged_nodes(place: Place, document: Document) -> list[str]:
     """Groups and arrays whose own metadata are missing or not what the root says."""
     nodes = document["consolidated_metadata"]["metadata"]
-    return [name for name, node in nodes.items() if _read(path / name / NAME) != node]
+    return [name for name, node in nodes.items() if _read(place, f"{name}/{NAME}") != node]
 
 
-def restore_nodes(path: Path, document: Document, names: Iterable[str]) -> None:
+def restore_nodes(place: Place, document: Document, names: Iterable[str]) -> None:
     """Write the metadata of groups and arrays anew from the root's copy."""
     for name in names:
-        (path / name).mkdir(parents=True, exist_ok=True)
-        _replace(path / name / NAME, document["consolidated_metadata"]["metadata"][name])
+        node = document["consolidated_metadata"]["metadata"][name]
+        place.write(f"{name}/{NAME}", encoded(node))
 
 
-def _replace(file: Path, document: Document) -> None:
-    scratch = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+def encoded(document: Document) -> bytes:
+    """A document as it is stored."""
+    return json.dumps(document, indent=2).encode()
+
+
+def _read(place: Place, key: str) -> Document | None:
+    """A JSON object, or None if it is missing or damaged."""
     try:
-        scratch.write_text(json.dumps(document, indent=2))
-        scratch.replace(file)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _read(file: Path) -> Document | None:
-    """A JSON object, or None if the file is missing or damaged."""
-    try:
-        document = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        document = json.loads(place.read(key) or b"")
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
 

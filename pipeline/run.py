@@ -9,15 +9,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 from pipeline.local_cluster import local_client
+from pipeline.place import Place
 from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.steps.base import Step
 from pipeline.study import Study
 
 
-def run_study(study: Study, store: str | Path | None = None, workers: int = 1) -> "xr.DataTree":
+def run_study(
+    study: Study, store: str | Path | Place | None = None, workers: int = 1
+) -> "xr.DataTree":
     """Compute what the store lacks, analyse, and return the store; see :meth:`Study.run`."""
-    import xarray as xr
-
     places = run_folder(study, store)
     warm()
     if workers == 1:
@@ -29,7 +30,7 @@ def run_study(study: Study, store: str | Path | None = None, workers: int = 1) -
             open_session(study, places, client, workers) as session,
         ):
             run_stages(session)
-    return xr.open_datatree(places.store, engine="zarr")
+    return places.store.open_tree()
 
 
 def run_stages(session: Session) -> Summary:

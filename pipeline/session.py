@@ -5,6 +5,7 @@ only in who calls :meth:`Session.execute` and from which thread.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -21,14 +22,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pipeline.analysis.analyse import analyse
 from pipeline.analysis.rates import widest_half_width
 from pipeline.compute import RunSpec
-from pipeline.errors import StoreError, StudyError
+from pipeline.errors import StoreError, StudyError, UnreachableError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
 from pipeline.figures import draw_figures
+from pipeline.folder import Folder
 from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor
+from pipeline.parcel import Inputs, inputs_of, travelling
+from pipeline.place import Place, place_of
 from pipeline.plan import Count, StepPlan, Task, plan_step
 from pipeline.provenance import fingerprint, provenance
 from pipeline.root import read_root
+from pipeline.secrets import redacted
 from pipeline.shards import check_readable
 from pipeline.steps.base import Step
 from pipeline.store import (
@@ -36,10 +41,9 @@ from pipeline.store import (
     check_usable,
     create,
     open_and_grow,
-    partial_files,
-    remove_partial,
 )
 from pipeline.study import Study
+from pipeline.trust import remember
 from solvers.errors import MeanfieldError
 
 if TYPE_CHECKING:
@@ -57,7 +61,7 @@ class RunFolder:
     """Where a run leaves things: the folder beside the store, and the store."""
 
     folder: Path
-    store: Path
+    store: Place
 
     @property
     def logs(self) -> Path:
@@ -65,58 +69,53 @@ class RunFolder:
         return self.folder / "logs"
 
 
-def run_folder(study: Study, store: str | Path | None = None) -> RunFolder:
+def run_folder(study: Study, store: str | Path | Place | None = None) -> RunFolder:
     """The places of a run: ``runs/<name>/``, or a folder of its own beside a store that is given.
 
     Raises:
-        StudyError: if the store is no path, or not one for a new store.
+        StudyError: if the store is no place, or not one for a new store.
     """
-    usual = Path("runs") / study.name / "data.zarr"
-    path = usual if store is None else new_store_path(store)
-    return RunFolder(folder_of(path, study), path)
+    place = Folder(Path("runs") / study.name / "data.zarr") if store is None else _new_place(store)
+    return RunFolder(folder_of(place, study.name), place)
 
 
-def folder_of(store: Path, study: Study) -> Path:
+def folder_of(store: Place, name: str) -> Path:
     """Where the other files of a run go, so that two stores never share them.
 
     That is ``runs/<name>/`` for the store ``data.zarr`` in it, also where that folder was moved or
-    renamed, and ``<store>.run/`` for any other.
+    renamed; ``<store>.run/`` for any other folder; and ``runs/<name>@<digest>/`` for a store that
+    is no folder.
     """
-    usual = store.resolve().parts[-3:] == ("runs", study.name, "data.zarr")
-    if usual or (store.name == "data.zarr" and (store.parent / "run.json").is_file()):
-        return store.parent
-    return store.with_name(f"{store.name}.run")
+    if not isinstance(store, Folder):
+        digest = hashlib.sha256(store.address.encode()).hexdigest()[:8]
+        return Path("runs") / f"{name}@{digest}"
+    path = store.path
+    usual = path.resolve().parts[-3:] == ("runs", name, "data.zarr")
+    if usual or (path.name == "data.zarr" and (path.parent / "run.json").is_file()):
+        return path.parent
+    return path.with_name(f"{path.name}.run")
 
 
-def store_path(text: str | Path, option: str = "") -> Path:
-    """The path of a store, as given on the command line after an option or as an argument.
+def _new_place(where: str | Path | Place) -> Place:
+    """The place of a store that may have to be made.
 
     Raises:
-        StudyError: for a URL of another kind than file://.
+        StudyError: for one of an unknown kind, or a relative path out of this folder.
     """
-    scheme, separator, rest = str(text).partition("://")
-    if separator and scheme != "file":
-        raise StudyError(f"{option}{text}: not a local store; allowed: a path or file://…")
-    return Path(rest if separator else scheme)
-
-
-def new_store_path(text: str | Path) -> Path:
-    """The path of a store that may have to be made.
-
-    Raises:
-        StudyError: for one that is not local, or a relative path out of this folder.
-    """
-    path = store_path(text, "--store ")
+    place = place_of(where, "--store ")
+    if not isinstance(place, Folder):
+        return place
+    path = place.path
     if not path.is_absolute() and os.path.normpath(path).startswith(".."):
         raise StudyError(
-            f"--store {text}: leads out of the current folder; allowed: a path below it, or an "
+            f"--store {where}: leads out of the current folder; allowed: a path below it, or an "
             "absolute one"
         )
     if not path.name or path.resolve() == Path.cwd():
         raise StudyError(
-            f"--store {text}: not a place for a store; allowed: a path to a new folder"
+            f"--store {where}: not a place for a store; allowed: a path to a new folder"
         )
-    return path
+    return place
 
 
 @dataclass(frozen=True)
@@ -245,8 +244,10 @@ class Session:
         signal: the signal that stopped the run, if one did.
         on_signal: what turns SIGINT and SIGTERM into a clean stop.
         problem: what ended the run early, if something did.
+        away: whether that was a store that does not answer; it is not asked again then.
         precision: how narrow the intervals are, where the study asks for a width.
         settled: whether it has been decided that no more seeds are needed.
+        inputs: the files and modules that the study needs.
     """
 
     study: Study
@@ -256,21 +257,26 @@ class Session:
     monitor: Monitor
     redo: frozenset[int] = frozenset()
     partial: bool = False
-    leftovers: set[Path] = field(default_factory=set)
+    leftovers: frozenset[str] = frozenset()
     started: float = field(default_factory=time.perf_counter)
     compile_seconds: float = 0.0
     signal: int = 0
     on_signal: SignalHandler | None = None
     problem: str = ""
+    away: bool = False
     precision: Precision | None = None
     settled: bool = True
+    inputs: Inputs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inputs = inputs_of(self.study)
 
     @property
     def spec(self) -> RunSpec:
         """What workers have to know."""
         document = json.dumps(self.study.document())
-        path = str(self.store.path.resolve())
-        return RunSpec(path, self.store.digest, document, fingerprint(), self.redo)
+        place, root = self.store.place.absolute(), self.store.digest
+        return RunSpec(place, root, document, fingerprint(), self.redo, self.inputs)
 
     def plan(self, step: Step) -> StepPlan:
         """What a step lacks; nothing where the store cannot be read, which ends the run."""
@@ -327,7 +333,7 @@ class Session:
             return False
         study = self.study.with_seeds(min(2 * seeds, most))
         self.monitor.say(f"{self.precision}: on to {min(2 * seeds, most)} seeds")
-        self.store = open_and_grow(self.places.store, study)
+        self.store = open_and_grow(self.store.place, study)
         self.study = study
         return True
 
@@ -337,8 +343,11 @@ class Session:
             yield
         except (MeanfieldError, OSError) as error:
             if not self.monitor.stop.is_set():
-                self.problem = " ".join(str(error).split("\n"))
+                ours = isinstance(error, MeanfieldError)
+                text = str(error) if ours else f"{self.store.place}: {error}"
+                self.problem = redacted(" ".join(text.split("\n")))
                 self.monitor.say(f"stopping: {self.problem}")
+            self.away |= isinstance(error, UnreachableError)
             self.monitor.stop.set()
 
     def watch_signals(self) -> None:
@@ -359,23 +368,28 @@ class Session:
         with self.monitor.stage(plan.step.name, points, cost, self.crew.workers):
             yield
 
+    def _counts(self) -> dict[str, Count]:
+        """Remove what killed writers had left, and count the points; none if the store has gone."""
+        place, points = self.store.place, dict[str, Count]()
+        with self._ending_cleanly():
+            place.remove_leftovers(self.leftovers & place.leftovers())
+            counts = {s.name: plan_step(self.store, s).count for s in self.study.steps}
+            read_root(place)  # a store that has gone reads as if it were empty
+            points = counts
+        return points  # noqa: RET504 - the context may swallow an error
+
     def conclude(self) -> Summary:
         """Analyse what there is, draw it, and write run.json.
 
         A store that is out of reach at the end leaves the counts empty.
         """
-        points: dict[str, Count] = {}
         if not self.monitor.stop.is_set():
             with self._ending_cleanly():
                 analyse_and_draw(self.store, self.places.folder, partial=self.partial)
-        with self._ending_cleanly():
-            remove_partial(self.leftovers & partial_files(self.store.path))
-            counts = {s.name: plan_step(self.store, s).count for s in self.study.steps}
-            read_root(self.store.path)  # a store that has gone reads as if it were empty
-            points = counts
+        points = {} if self.away else self._counts()
         summary = Summary(
             verb="run",
-            store=str(self.store.path),
+            store=str(self.store.place),
             study=self.study.name,
             points=points,
             computed=self.monitor.computed,
@@ -390,7 +404,8 @@ class Session:
             summary.extra["problem"] = self.problem
         record = summary.as_json() | {"provenance": provenance()}
         with self._ending_cleanly():
-            write_atomically(self.places.folder / "run.json", json.dumps(record, indent=2) + "\n")
+            text = redacted(json.dumps(record, indent=2))
+            write_atomically(self.places.folder / "run.json", text + "\n")
         return summary
 
 
@@ -422,18 +437,22 @@ def open_session(
         StoreError: if the store cannot be used, or belongs to another study.
     """
     check_usable(places.store, study)
-    leftovers = partial_files(places.store)
+    place = places.store.patient()
+    leftovers = place.leftovers()
     try:
         places.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(places.folder / "study.toml", study.toml())
     except OSError as error:
         raise StoreError(f"{places.folder}: cannot write there: {error.strerror}") from None
-    create(places.store, study)
+    create(place, study)
+    remember(study)
     with heartbeat(places.store):
-        store = open_and_grow(places.store, study)
-        monitor = Monitor(places.logs, places.store, stream)
+        store = open_and_grow(place, study)
+        monitor = Monitor(places.logs, place, stream)
         crew = Crew(client, workers, Pace())
-        yield Session(study, places, store, crew, monitor, redo, leftovers=leftovers)
+        session = Session(study, places, store, crew, monitor, redo, leftovers=leftovers)
+        with travelling(session.inputs, client):
+            yield session
 
 
 def write_atomically(path: Path, text: str) -> None:

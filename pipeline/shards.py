@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.axes import Axis
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, UnreachableError
 from pipeline.layout import chunk_grid, chunk_slices, field_axes, variable_path
+from pipeline.place import Listing
 from pipeline.root import read_root
 from pipeline.status import KEEPS_DATA, Status
 from pipeline.steps.base import Step, Table, Variable
@@ -86,9 +87,15 @@ class Reader:
             return np.asarray(self._store.array(path)[region])
         except (ValueError, RuntimeError, KeyError):
             return None
+        except UnreachableError:
+            raise
         except OSError:
-            read_root(self._store.path)
+            read_root(self._store.place)
             return None
+
+    def has(self, path: str, key: str) -> bool:
+        """Whether an array's chunk is there, whatever is in it."""
+        return self._store.place.has(f"{path}/{key}")
 
 
 def check_readable(store: Store, *paths: str) -> None:
@@ -100,7 +107,7 @@ def check_readable(store: Store, *paths: str) -> None:
     for path in paths:
         if path in store.root and Reader(store).read(path, (slice(None),)) is None:
             raise StoreError(
-                f"{store.path}: a chunk of {path} is damaged; `verify` says which, `run` mends it"
+                f"{store.place}: a chunk of {path} is damaged; `verify` says which, `run` mends it"
             )
 
 
@@ -110,6 +117,7 @@ class WholeReader(Reader):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._known: dict[str, np.ndarray | None] = {}
+        self._listing = Listing(store.place)
 
     def read(self, path: str, region: Region) -> np.ndarray | None:
         """A part of an array, or None if one of its chunks is damaged."""
@@ -117,6 +125,10 @@ class WholeReader(Reader):
             self._known[path] = super().read(path, (slice(None),))
         whole = self._known[path]
         return super().read(path, region) if whole is None else whole[region].copy()
+
+    def has(self, path: str, key: str) -> bool:
+        """Whether an array's chunk is there."""
+        return self._listing.has(path, key)
 
 
 def read_block(
@@ -160,12 +172,12 @@ def read_block(
         if not variable.padded:
             complete &= ~np.isnan(values).reshape(*shape, -1).any(axis=-1)
         if touched and _hides_gaps(variable, values):
-            complete &= _on_disk(store, variable_path(step, variable), region)
+            complete &= _present(store, reader, variable_path(step, variable), region)
     missing = (status == Status.PENDING) | (_keeps(status) & ~complete)
     missing |= np.isin(status, list(redo - {Status.UPSTREAM}))
     if (waits := status == Status.UPSTREAM).any():
         missing |= waits & _can_go_on(store, step, table, axes, region, redo, reader)
-    missing &= store.wanted(axes)[region]
+    missing &= store.wanted(axes, region)
     return TableBlock(table, axes, region, status, data, missing)
 
 
@@ -314,7 +326,7 @@ def _hides_gaps(variable: Variable, values: np.ndarray) -> bool:
     return variable.padded or values.dtype.kind != "f"
 
 
-def _on_disk(store: Store, path: str, region: Region) -> np.ndarray:
+def _present(store: Store, reader: Reader, path: str, region: Region) -> np.ndarray:
     """Which points of a region, made of whole chunks, have their chunk."""
     array = store.array(path)
     found = np.ones([part.stop - part.start for part in region], dtype=bool)
@@ -322,7 +334,7 @@ def _on_disk(store: Store, path: str, region: Region) -> np.ndarray:
     grid = [range(p.start // n, -(-p.stop // n)) for p, n in zip(region, own, strict=True)]
     for place in itertools.product(*grid):
         key = array.metadata.encode_chunk_key((*place, *([0] * inner)))
-        if not (store.path / path / key).is_file():
+        if not reader.has(path, key):
             parts = zip(place, own, region, strict=True)
             found[tuple(slice(i * n - p.start, (i + 1) * n - p.start) for i, n, p in parts)] = False
     return found
@@ -346,7 +358,7 @@ def _fields_complete(
         point = tuple(slice(i, i + 1) for i in place)
         values = reader.read(path, point)
         complete[offset] = values is not None and (
-            bool(_on_disk(store, path, point).all())
+            bool(_present(store, reader, path, point).all())
             if _hides_gaps(variable, values)
             else not np.isnan(values).any()
         )

@@ -7,24 +7,21 @@ after a crash while the store grew, and then the root is right.
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import socket
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
 
 from pipeline.axes import Axis, Value, label
-from pipeline.errors import StoreChangedError, StoreError
+from pipeline.errors import StoreChangedError, StoreError, UnreachableError
 from pipeline.heartbeat import other_drivers
 from pipeline.inner_coordinates import ATTRIBUTES as INNER
 from pipeline.inner_coordinates import inner_coordinate
@@ -36,20 +33,24 @@ from pipeline.layout import (
     shard_shape,
     table_axes,
 )
-from pipeline.local_store import ExistingStore
+from pipeline.place import Listing, Place
 from pipeline.root import (
+    BACKUP,
     FORMAT,
+    NAME,
     Document,
-    commit_root,
     damaged_nodes,
+    encoded,
     is_intact,
     read_root,
     restore_nodes,
+    root_document,
     write_root,
 )
 from pipeline.settings import default_of
 from pipeline.steps.base import Step, Table
 from pipeline.study import Study
+from pipeline.trust import check_own_steps
 from pipeline.validation import show
 
 FILLS: dict[str, Any] = {"f8": np.nan, "i8": 0, "i1": 0, "flags": -1, "str": ""}
@@ -64,7 +65,7 @@ class Store:
     """An open store of one study.
 
     Attributes:
-        path: its folder.
+        place: where it is.
         study: the study whose points are computed.
         root: the open Zarr group, with consolidated metadata.
         axes: the stored axes by name, with labels as values; their order is that of storage and
@@ -72,7 +73,7 @@ class Store:
         shards: points per shard along each axis of each step.
     """
 
-    path: Path
+    place: Place
     study: Study
     root: zarr.Group
     axes: Mapping[str, Axis]
@@ -80,13 +81,20 @@ class Store:
 
     def array(self, path: str) -> zarr.Array[Any]:
         """An array by its path below the root."""
-        try:
-            found = self.root[path]
-        except KeyError:
-            raise StoreError(f"{self.path}: the store has no '{path}'; `run` adds it") from None
-        if not isinstance(found, zarr.Array):
-            raise StoreError(f"{self.path}: '{path}' is no array")
-        return found
+        if path not in self._arrays:  # Zarr takes a third of a millisecond
+            try:
+                found = self.root[path]
+            except KeyError:
+                problem = f"the store has no '{path}'; `run` adds it"
+                raise StoreError(f"{self.place}: {problem}") from None
+            if not isinstance(found, zarr.Array):
+                raise StoreError(f"{self.place}: '{path}' is no array")
+            self._arrays[path] = found
+        return self._arrays[path]
+
+    @cached_property
+    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+        return {}
 
     @property
     def digest(self) -> str:
@@ -99,7 +107,7 @@ class Store:
         Raises:
             StoreChangedError: if another driver has let the store grow, or replaced it.
         """
-        check_root(self.path, self.digest)
+        check_root(self.place, self.digest)
 
     def table_axes(self, table: Table) -> tuple[Axis, ...]:
         """The stored axes of a table, in the order of its dimensions."""
@@ -150,181 +158,170 @@ class Store:
         """The stored positions of the study's points of some axes."""
         return [tuple(int(i) for i in index) for index in np.argwhere(self.wanted(axes))]
 
-    def wanted(self, axes: Sequence[Axis]) -> np.ndarray:
-        """Which stored points of some axes belong to the study: a mask of their shape."""
+    def wanted(self, axes: Sequence[Axis], region: Sequence[slice] = ()) -> np.ndarray:
+        """Which stored points of some axes, or of a region of them, belong to the study: a mask."""
         mask = np.ones((), dtype=bool)
-        for axis in axes:
-            own = np.array([chosen is not None for chosen in self.settings[axis.name]])
-            mask = np.logical_and.outer(mask, own)
+        for axis, part in zip(axes, region or [slice(None)] * len(axes), strict=True):
+            mask = np.logical_and.outer(mask, self._own[axis.name][part])
         return mask
 
+    @cached_property
+    def _own(self) -> Mapping[str, np.ndarray]:
+        """For each axis which of its stored positions belong to the study."""
+        return {
+            name: np.array([chosen is not None for chosen in settings])
+            for name, settings in self.settings.items()
+        }
 
-def create(path: Path, study: Study) -> None:
+
+def create(place: Place, study: Study) -> None:
     """Make a study's store if there is none.
 
     Raises:
         StoreError: if it cannot be written.
     """
-    if not path.exists():
-        _create(path, study)
+    if place.exists():
+        return
+    try:
+        place.create(_new_values(study), NAME)
+    except OSError as error:
+        raise StoreError(f"{place}: cannot make the store: {_why(error, place)}") from None
 
 
-def open_and_grow(path: Path, study: Study) -> Store:
+def open_and_grow(place: Place, study: Study) -> Store:
     """The store of a study for writing: mended where damaged, grown where the study has new values.
 
     Raises:
         StoreError: if it belongs to another study, cannot be written, or another driver is at work
             on the grid as it is.
     """
-    _check_identity(path, read_root(path), study)
-    store = _opened(path, study, open_root(path, mend=True))
+    _check_identity(place, read_root(place), study)
+    store = _opened(place, study, open_root(place, mend=True))
     missing = _missing_values(store)
     if missing or _absent_arrays(store):
         _grow(store, missing)
-        store = _opened(path, study, open_root(path, mend=True))
+        store = _opened(place, study, open_root(place, mend=True))
     return store
 
 
-def open_store(path: Path, study: Study) -> Store:
+def open_store(place: Place, study: Study) -> Store:
     """An existing store, for a study whose values it has already.
 
     Raises:
         StoreError: if it is none, belongs to another study, or lacks values of this one.
     """
-    _check_identity(path, read_root(path), study)
-    store = _opened(path, study, open_root(path))
+    _check_identity(place, read_root(place), study)
+    store = _opened(place, study, open_root(place))
     if missing := _missing_values(store):
         name, values = next(iter(missing.items()))
         raise StoreError(
-            f"{path}: the store has no {name} = {show(values[0])}; run the study first"
+            f"{place}: the store has no {name} = {show(values[0])}; run the study first"
         )
     return store
 
 
-def open_root(path: Path, *, mend: bool = False) -> zarr.Group:
+def open_root(place: Place, *, mend: bool = False) -> zarr.Group:
     """The root group of a store of ours.
 
     Args:
-        path: the store.
+        place: the store.
         mend: whether to restore damaged metadata and coordinates.
 
     Raises:
         StoreError: if there is no store of a known format, or it cannot be mended.
     """
-    document = read_root(path)
+    document = read_root(place)
     try:
         if mend:
-            if not is_intact(path):
-                write_root(path, document)
-            restore_nodes(path, document, damaged_nodes(path, document))
-        writable = os.access(path, os.W_OK)
-        folder = ExistingStore(path)
-        root = zarr.open_group(folder, mode="r+" if writable else "r", use_consolidated=True)
+            if not is_intact(place):
+                write_root(place, document)
+            restore_nodes(place, document, damaged_nodes(place, document))
+        objects = place.zarr_store(read_only=not place.writable)
+        root = zarr.open_group(objects, mode="r+" if place.writable else "r", use_consolidated=True)
+    except UnreachableError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: the store is damaged; `run` mends it ({error})") from None
+        raise StoreError(f"{place}: the store is damaged; `run` mends it ({error})") from None
     if mend:
-        _mend_coordinates(path, root)
+        _mend_coordinates(place, root)
     return root
 
 
-def check_root(path: Path, digest: str) -> None:
+def check_root(place: Place, digest: str) -> None:
     """See that a store's root metadata are those that a run began with.
 
     Raises:
         StoreChangedError: if another driver has let the store grow, or replaced it.
     """
-    if read_root(path)["attributes"]["digest"] != digest:
+    if read_root(place)["attributes"]["digest"] != digest:
         raise StoreChangedError(
-            f"{path}: the store has changed under this run (another run has let it grow); what is "
+            f"{place}: the store has changed under this run (another run has let it grow); what is "
             "finished is kept: run again to go on"
         )
 
 
-def stored_study(path: Path) -> Study:
-    """The study that a store was made for, as the store itself knows it."""
-    document = json.loads(read_root(path)["attributes"]["study"])
-    return Study(**document, where=str(path))
+def stored_study(place: Place) -> Study:
+    """The study that a store was made for, as the store itself knows it.
+
+    Raises:
+        StoreError: if it has steps whose code is not this user's.
+    """
+    document = json.loads(read_root(place)["attributes"]["study"])
+    check_own_steps(document, str(place))
+    return Study(**document, where=str(place))
 
 
-def check_usable(path: Path, study: Study) -> None:
+def check_usable(place: Place, study: Study) -> None:
     """See that a study's store could be made or opened for writing, without writing anything.
 
     Raises:
         StoreError: if not.
     """
-    if path.exists():
-        _check_identity(path, read_root(path), study)
-        check_writable(path)
-        return
-    parent = next((p for p in path.parents if p.exists()), Path("/"))
-    if not parent.is_dir():
-        raise StoreError(f"{path}: {parent} is not a folder")
-    if not os.access(parent, os.W_OK):
-        raise StoreError(f"{path}: the folder {parent} is not writable")
+    if place.exists():
+        _check_identity(place, read_root(place), study)
+        check_writable(place)
+    else:
+        place.check_makeable()
 
 
-def check_writable(path: Path) -> None:
+def check_writable(place: Place) -> None:
     """See that an existing store may be written.
 
     Raises:
         StoreError: if not.
     """
-    if not os.access(path, os.W_OK):
-        raise StoreError(f"{path}: the store is not writable")
+    if not place.writable:
+        raise StoreError(f"{place}: the store is not writable")
 
 
-def partial_files(path: Path) -> set[Path]:
-    """What writers that were killed left behind: half-written chunks and half-made stores."""
-    found = set(path.rglob("*.partial")) if path.is_dir() else set()
-    if path.parent.is_dir():
-        found |= set(path.parent.glob(f"{path.name}.*.partial"))
-    return found
-
-
-def remove_partial(leftovers: set[Path]) -> None:
-    """Remove leftovers of killed writers."""
-    for file in leftovers:
-        if file.is_dir():
-            shutil.rmtree(file, ignore_errors=True)
-        else:
-            file.unlink(missing_ok=True)
-
-
-def _create(path: Path, study: Study) -> None:
-    """Make a whole store beside its place and move it there: it exists complete or not at all."""
+def _new_values(study: Study) -> dict[str, bytes]:
+    """A whole new store, as values by key: metadata and coordinates."""
     shards = {step.name: shard_shape(study, step) for step in study.steps}
     axes = {axis.name: Axis(axis.name, axis.keys, tuple(_labels(axis))) for axis in study.axes}
-    scratch = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        root = zarr.create_group(scratch)
-        for spec in all_arrays(study, axes, shards):
-            _make_array(root, spec)
-        _write_coordinates(root, study, axes, shards)
-        attributes = {
-            "format": FORMAT,
-            "title": study.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "identity": study.identity,
-            "identity_hash": study.identity_hash,
-            "shards": shards,
-            **_growing_attributes(study, axes),
-        }
-        commit_root(scratch, attributes, [s.path for s in all_arrays(study, axes, shards)])
-        _move_into_place(scratch, path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot make the store: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    memory: dict[str, Any] = {}
+    root = zarr.create_group(MemoryStore(memory))
+    arrays = all_arrays(study, axes, shards)
+    for spec in arrays:
+        _make_array(root, spec)
+    _write_coordinates(root, study, axes, shards)
+    attributes = {
+        "format": FORMAT,
+        "title": study.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "identity": study.identity,
+        "identity_hash": study.identity_hash,
+        "shards": shards,
+        **_growing_attributes(study, axes),
+    }
+    values = {key: value.to_bytes() for key, value in memory.items()}
+    document = root_document(values.get, attributes, [spec.path for spec in arrays])
+    return {**values, NAME: encoded(document), BACKUP: encoded(document)}
 
 
-def _move_into_place(scratch: Path, path: Path) -> None:
-    try:
-        scratch.rename(path)
-    except OSError:
-        if not (path / "zarr.json").is_file():  # another driver was faster: use its store
-            raise
+def _why(error: OSError, place: Place) -> str:
+    """What an error says, without the place that the message names already."""
+    return (error.strerror or str(error)).removeprefix(f"{place}: ")
 
 
 def _growing_attributes(study: Study, axes: Mapping[str, Axis]) -> dict[str, Any]:
@@ -367,7 +364,7 @@ def _array(root: zarr.Group, path: str) -> Any:
     return root[path]
 
 
-def _opened(path: Path, study: Study, root: zarr.Group) -> Store:
+def _opened(place: Place, study: Study, root: zarr.Group) -> Store:
     attributes: dict[str, Any] = root.attrs.asdict()
     axes = {
         axis.name: Axis(
@@ -377,7 +374,7 @@ def _opened(path: Path, study: Study, root: zarr.Group) -> Store:
         )
         for axis in study.axes
     }
-    return Store(path, study, root, axes, attributes["shards"])
+    return Store(place, study, root, axes, attributes["shards"])
 
 
 @dataclass(frozen=True)
@@ -388,34 +385,39 @@ class DamagedCoordinate:
     values: np.ndarray
 
 
-def damaged_coordinates(path: Path, root: zarr.Group) -> dict[str, DamagedCoordinate]:
+def damaged_coordinates(place: Place, root: zarr.Group) -> dict[str, DamagedCoordinate]:
     """Coordinates with chunks that are missing, unreadable, or not what the root says."""
     attributes: dict[str, Any] = root.attrs.asdict()
     labels = {key: v for axis in attributes["axes"].values() for key, v in axis.items()}
     document = json.loads(attributes["study"])
+    listing = Listing(place)
     damaged = {}
-    for place, array in _coordinate_arrays(root):
-        name = place.rpartition("/")[2]
+    for path, array in _coordinate_arrays(root):
+        name = path.rpartition("/")[2]
         if name in INNER:
             expected = inner_coordinate(document, name, array.shape[0])
         else:
             expected = np.array(labels[name], dtype=object if array.dtype.kind == "T" else None)
         count = chunk_grid(array.shape, array.chunks)[0]
-        bad = [i for i in range(count) if not _holds(path / place, array, i, expected)]
+        bad = [i for i in range(count) if not _holds(listing, path, array, i, expected)]
         if bad:
-            damaged[place] = DamagedCoordinate(bad, expected)
+            damaged[path] = DamagedCoordinate(bad, expected)
     return damaged
 
 
-def _holds(folder: Path, array: zarr.Array[Any], chunk: int, expected: np.ndarray) -> bool:
+def _holds(
+    listing: Listing, path: str, array: zarr.Array[Any], chunk: int, expected: np.ndarray
+) -> bool:
     """Whether a chunk of a coordinate is there, with the values that it should have."""
     (part,) = chunk_slices((chunk,), array.chunks, array.shape)
     try:
         found = np.asarray(array[part])
+    except UnreachableError:
+        raise
     except (ValueError, OSError, RuntimeError):
         return False
     wanted = expected[part]
-    there = (folder / array.metadata.encode_chunk_key((chunk,))).is_file()
+    there = listing.has(path, array.metadata.encode_chunk_key((chunk,)))
     return there and found.shape == wanted.shape and bool((found == wanted).all())
 
 
@@ -430,12 +432,12 @@ def _coordinate_arrays(root: zarr.Group) -> list[tuple[str, zarr.Array[Any]]]:
     ]
 
 
-def _mend_coordinates(path: Path, root: zarr.Group) -> None:
+def _mend_coordinates(place: Place, root: zarr.Group) -> None:
     try:
-        for name, damage in damaged_coordinates(path, root).items():
+        for name, damage in damaged_coordinates(place, root).items():
             _array(root, name)[:] = damage.values
     except OSError as error:
-        raise StoreError(f"{path}: cannot mend a coordinate: {error.strerror or error}") from None
+        raise StoreError(f"{place}: cannot mend a coordinate: {_why(error, place)}") from None
 
 
 def _labels(axis: Axis) -> list[tuple[Value, ...]]:
@@ -467,10 +469,10 @@ def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
     Raises:
         StoreError: if another driver is at work, or the disk refuses.
     """
-    if others := other_drivers(store.path):
+    if others := other_drivers(store.place):
         name, values = next(iter(missing.items()), ("variables", ["new ones"]))
         raise StoreError(
-            f"{store.path}: cannot grow by {name} = {show(values[0])} while another run works on "
+            f"{store.place}: cannot grow by {name} = {show(values[0])} while another run works on "
             f"the store: {', '.join(others)}; wait for it, or run without the new values"
         )
     axes = {
@@ -478,7 +480,8 @@ def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
         for name, axis in store.axes.items()
     }
     try:
-        plain = zarr.open_group(store.path, mode="r+", use_consolidated=False)
+        objects = store.place.zarr_store(read_only=False)
+        plain = zarr.open_group(objects, mode="r+", use_consolidated=False)
         for spec in all_arrays(store.study, axes, _shards(store)):
             if spec.path in plain:
                 _array(plain, spec.path).resize(spec.shape)
@@ -487,9 +490,9 @@ def _grow(store: Store, missing: Mapping[str, list[tuple[Value, ...]]]) -> None:
         _write_coordinates(plain, store.study, axes, store.shards)
         attributes = {**store.root.attrs.asdict(), **_growing_attributes(store.study, axes)}
         arrays = [spec.path for spec in all_arrays(store.study, axes, _shards(store))]
-        commit_root(store.path, attributes, arrays)
+        write_root(store.place, root_document(store.place.read, attributes, arrays))
     except OSError as error:
-        raise StoreError(f"{store.path}: cannot grow: {error.strerror or error}") from None
+        raise StoreError(f"{store.place}: cannot grow: {_why(error, store.place)}") from None
 
 
 def _shards(store: Store) -> dict[str, dict[str, int]]:
@@ -501,13 +504,13 @@ def _grid_hash(axes: Mapping[str, Axis]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_identity(path: Path, root: Document, study: Study) -> None:
+def _check_identity(place: Place, root: Document, study: Study) -> None:
     stored: dict[str, Any] = root["attributes"]["identity"]
     ours = json.loads(json.dumps(study.identity))
     for key in sorted(set(stored) | set(ours)):
         if stored.get(key, default_of(key)) != ours.get(key, default_of(key)):
             raise StoreError(
-                f"{path}: {_difference(study, key, stored.get(key), ours.get(key))}; give another "
+                f"{place}: {_difference(study, key, stored.get(key), ours.get(key))}; give another "
                 "--store or another name"
             )
 

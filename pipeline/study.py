@@ -28,6 +28,7 @@ from pipeline.axes import (
     training_key,
 )
 from pipeline.case import Case, Problem, load_controls, load_law, load_pairs
+from pipeline.cluster_settings import Cluster
 from pipeline.errors import StudyError
 from pipeline.steps import STEPS
 from pipeline.steps.base import Step, Table, Traits
@@ -42,7 +43,7 @@ from solvers.time_grid import time_grid
 if TYPE_CHECKING:
     import xarray as xr
 
-TABLES = ("study", "problem", "axes", "numerics", "training", "analysis")
+TABLES = ("study", "problem", "axes", "numerics", "training", "analysis", "cluster")
 
 
 class Study:
@@ -58,6 +59,7 @@ class Study:
         numerics: the discretisation.
         training: how controls are found (only where the step train is in use).
         analysis: how narrow the intervals are to be, and how many seeds that may take.
+        cluster: where workers run; no part of the resolved study.
         folder: where relative paths of data files begin.
         where: what messages call this study.
 
@@ -73,6 +75,7 @@ class Study:
         numerics: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         analysis: Mapping[str, Any] | None = None,
+        cluster: Mapping[str, Any] | None = None,
         *,
         folder: str | Path = ".",
         where: str = "study",
@@ -102,6 +105,7 @@ class Study:
             "training",
         )
         self.analysis = validate(settings.Analysis, analysis or {}, where, "analysis")
+        self.cluster = validate(Cluster, {} if cluster is None else cluster, where, "cluster")
         self.dimension = self._dimension()
         self.steps = self._steps()
         self._name_own_steps()
@@ -197,7 +201,10 @@ class Study:
         return [self.step(name) for name in sorted(names)] + own
 
     def document(self) -> dict[str, Any]:
-        """The study with every default and every axis value written out, as TOML tables."""
+        """The study with every default and every axis value written out, as TOML tables.
+
+        Where it runs is no part of it.
+        """
         plain: dict[str, Any] = {
             axis.name: [_plain(value) for (value,) in axis.values]
             for axis in self.axes

@@ -6,6 +6,9 @@ from typing import Any
 
 from pipeline.errors import StudyError
 from pipeline.validation import show
+from pipeline.words import in_words
+
+MOST_BYTES = 64_000_000
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -15,6 +18,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         StudyError: if it cannot be read.
     """
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise StudyError(
+                f"{path}: {in_words(size)}; allowed: up to {in_words(MOST_BYTES)} of TOML"
+            )
         with path.open("rb") as stream:
             return tomllib.load(stream)
     except tomllib.TOMLDecodeError as error:

@@ -14,6 +14,7 @@ from pipeline.status import Status
 from pipeline.step_tables import print_steps
 from pipeline.store import Store
 from pipeline.text_table import print_table
+from pipeline.words import in_words
 
 if TYPE_CHECKING:
     from pipeline.compare import Difference
@@ -55,11 +56,12 @@ def print_plan(
             str(estimate.points),
             str(estimate.shards),
             f"{estimate.core_seconds / 3600:.3g}",
-            size(estimate.stored_bytes),
+            in_words(estimate.stored_bytes),
+            "unknown" if estimate.peak_bytes is None else in_words(estimate.peak_bytes),
         ]
         for estimate in estimates
     ]
-    header = ["step", "axes", "points", "shards", "core-hours", "size"]
+    header = ["step", "axes", "points", "shards", "core-hours", "size", "memory per worker"]
     print_table(console, "plan (estimated)", header, rows)
     total = sum(estimate.core_seconds for estimate in estimates)
     console.print(f"about {duration(total)} on one core")
@@ -75,12 +77,3 @@ def print_differences(console: Console, differences: Sequence["Difference"]) -> 
     ]
     header = ["variable", "numbers", "in one only", "other bits", "largest relative difference"]
     print_table(console, "points that both stores have", header, rows)
-
-
-def size(number: float) -> str:
-    """A number of bytes as people say it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"

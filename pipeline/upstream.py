@@ -83,7 +83,7 @@ class Results:
             return [self._variable(step, variable, index) for variable in variables]
         except ValueError as error:
             reason = f"a chunk of the step {name} is damaged ({error})"
-            raise StoreError(f"{self._store.path}: {reason}; `run` mends it") from None
+            raise StoreError(f"{self._store.place}: {reason}; `run` mends it") from None
 
     def _variable(self, step: Step, name: str, index: Index) -> np.ndarray:
         variable = next(v for v in step.tables[0].variables if v.name == name)

@@ -8,6 +8,7 @@ cached caller then silently returns old results. So the cache directory is named
 import getpass
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from importlib.metadata import version
@@ -93,15 +94,39 @@ def cache_directory() -> Path:
     """Return the directory of the compiled kernels, created if need be.
 
     ``NUMBA_CACHE_DIR``, then ``MEANFIELD_CACHE_DIR``, then ``XDG_CACHE_HOME``, then the user's
-    cache directory is its base; where that cannot be written, a private temporary directory.
+    cache directory is its base. Where that cannot be written it is a private temporary directory,
+    which begins with the kernels that the base has, as in a container image with a read-only root.
     """
     key = sources_key()
-    for base in _bases():
-        if _writable(base / key):
-            return base / key
+    bases = [base / key for base in _bases()]
+    for path in bases:
+        if _writable(path):
+            return path
     path = _private_temporary() / "numba" / key
     path.mkdir(parents=True, exist_ok=True)
+    for base in bases:
+        _copy_kernels(base, path)
     return path
+
+
+def _copy_kernels(source: Path, target: Path) -> None:
+    """Copy compiled kernels that the target lacks, each whole and its index last."""
+    for file in sorted(source.rglob("*.nb[ci]"), key=lambda path: path.suffix == ".nbi"):
+        place = target / file.relative_to(source)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            scratch = place.with_name(f"{place.name}.{os.getpid()}.partial")
+            shutil.copyfile(file, scratch)
+            scratch.replace(place)
+
+
+def warning(directory: Path) -> str:
+    """Return why the kernels are not kept where they should be; empty if they are."""
+    bases = _bases()
+    if directory.parent in bases:
+        return ""
+    place = f"{bases[0]} cannot be written" if bases else "there is no home folder"
+    return f"{place}: compiled kernels are kept in {directory}; MEANFIELD_CACHE_DIR names a better"
 
 
 def install() -> Path:

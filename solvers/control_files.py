@@ -14,7 +14,9 @@ from solvers.vector_controls import VectorControls
 
 NAMES = ("time", "w", "b")
 ALLOWED = "an .npz file with the arrays time, w and b, as numpy.savez writes it"
+MOST_BYTES = 10**9
 UNREADABLE = (
+    MemoryError,
     OSError,
     ValueError,
     EOFError,
@@ -93,6 +95,9 @@ def _archive(path: Path) -> dict[str, FloatArray]:
         raise ControlError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
+            size = sum(part.file_size for part in archive.zip.infolist())
+            if size > MOST_BYTES:
+                raise ControlError(f"{path}: unpacks to {size} bytes; allowed: up to {MOST_BYTES}")
             missing = [name for name in NAMES if name not in archive.files]
             if missing:
                 has = ", ".join(archive.files) or "nothing"

@@ -20,6 +20,7 @@ from solvers.stages import stage_controls
 MAX_SUBSTEPS = 10**6
 CHUNK = 256
 GROUP = 1 << 16
+ARGUMENTS = 1 << 20  # at which a speed is evaluated at once: 8 MiB
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,10 @@ def max_speed(
 ) -> FloatArray:
     """Return max over the faces of |sigma(w x + b)| for each pair of entries of `w` and `b`."""
     if activation.name == "gcu":
-        argument = w[..., None] * faces + b[..., None]
-        return np.asarray(np.abs(activation(argument)).max(axis=-1))
+        largest = np.zeros(w.shape)
+        for start in range(0, faces.size, per := max(1, ARGUMENTS // w.size)):
+            argument = w[..., None] * faces[start : start + per] + b[..., None]
+            np.maximum(largest, np.abs(activation(argument)).max(axis=-1), out=largest)
+        return largest
     ends = np.stack([w * faces[0] + b, w * faces[-1] + b])  # sigma is monotone
     return np.asarray(np.abs(activation(ends)).max(axis=0))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import altair as alt
-import xarray as xr
 
 from pipeline.errors import FigureError
 from pipeline.figures.catalogue import FIGURES
@@ -20,7 +19,7 @@ def draw_figures(store: Store, folder: Path) -> list[Path]:
     Each is written whole or not at all.
     """
     drawn = []
-    with xr.open_datatree(store.path, engine="zarr") as tree:
+    with store.place.open_tree() as tree:
         for figure in FIGURES:
             if figure.name not in AT_THE_END:
                 continue

@@ -18,6 +18,7 @@ from pipeline.analysis.text import gap_line
 from pipeline.errors import FigureError, StoreError, StudyError
 from pipeline.figures.status import status_sources
 from pipeline.figures.tables import cut, frame, study_document
+from pipeline.place import Place
 from pipeline.plan import plan_step
 from pipeline.report.tables import Cell, Table, figure, tables_of
 from pipeline.status import Status
@@ -79,22 +80,22 @@ class Facts:
         return [(key, text) for key, text in found if text]
 
 
-def facts_of(tree: xr.DataTree, path: Path, folder: Path) -> Facts:
+def facts_of(tree: xr.DataTree, place: Place, folder: Path) -> Facts:
     """Everything that is said of a store.
 
     Args:
         tree: the store, opened.
-        path: where it is.
+        place: where it is.
         folder: of its run: run.json and logs/.
     """
     document = study_document(tree)
-    name = str(document.get("study", {}).get("name", path.name))
+    name = str(document.get("study", {}).get("name", place.name))
     run = _read_json(folder / "run.json")
-    store = _opened(path)
-    failures, more = _failures(tree, path, folder / "logs")
+    store = _opened(place)
+    failures, more = failures_of(tree, place, folder / "logs")
     return Facts(
         name=name,
-        path=str(path),
+        path=str(place),
         document=document,
         attributes={str(key): value for key, value in tree.attrs.items()},
         run=run,
@@ -187,10 +188,10 @@ def _cost(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _opened(path: Path) -> Store | None:
+def _opened(place: Place) -> Store | None:
     """The store as its study sees it; None where that cannot be read, as without a data file."""
     try:
-        return open_store(path, stored_study(path))
+        return open_store(place, stored_study(place))
     except (StudyError, StoreError):
         return None
 
@@ -202,7 +203,7 @@ def _gaps(store: Store | None) -> list[str]:
     return lines + [f"{len(found) - MAX_GAPS} more rows"] * (len(found) > MAX_GAPS)
 
 
-def _failures(tree: xr.DataTree, path: Path, logs: Path) -> tuple[list[Failed], int]:
+def failures_of(tree: xr.DataTree, place: Place, logs: Path) -> tuple[list[Failed], int]:
     """The points without a proper result, and how many more there are.
 
     The store says which; the logs of the run say why.
@@ -217,7 +218,7 @@ def _failures(tree: xr.DataTree, path: Path, logs: Path) -> tuple[list[Failed], 
         for index in failed[: max(0, MAX_FAILURES - len(found))]:
             values = _values(data, data[name].dims, index)
             code = Status(int(status[tuple(index)]))
-            found.append(_failed(path, step, values, code, reasons))
+            found.append(_failed(place, step, values, code, reasons))
     return found, total - len(found)
 
 
@@ -232,10 +233,10 @@ def _values(data: xr.Dataset, dims: Sequence[Hashable], index: np.ndarray) -> di
 
 
 def _failed(
-    path: Path, step: str, values: Mapping[str, Any], code: Status, reasons: Mapping[str, str]
+    place: Place, step: str, values: Mapping[str, Any], code: Status, reasons: Mapping[str, str]
 ) -> Failed:
     words = [f"{key}={value}" for key, value in values.items()]
-    command = shlex.join(["meanfield", "point", str(path.resolve()), step, *words])
+    command = shlex.join(["meanfield", "point", place.address, step, *words])
     reason = reasons.get(_key(step, values), "")
     return Failed(f"{step} {' '.join(words)}", code.meaning, reason, command)
 

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import vl_convert
-import xarray as xr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.errors import StoreError, StudyError
+from pipeline.errors import StoreError
+from pipeline.place import Place
 from pipeline.report.charts import Drawn, draw_all, script
 from pipeline.report.facts import Facts, facts_of
 from pipeline.report.recompute import recompute
 from pipeline.report.tables import Cell, Table, number
 from pipeline.root import read_root
 from pipeline.session import folder_of
-from pipeline.store import stored_study
 
 KIND = "meanfield report</title>"
 """By this a page is known as one of ours."""
@@ -53,7 +52,7 @@ class Side:
         return next((table for table in self.facts.tables if table.name == name), None)
 
 
-def write_report(store: Path, folder: Path, compare_with: Path | None = None) -> Path:
+def write_report(store: Place, folder: Path, compare_with: Place | None = None) -> Path:
     """Write the report of a store: ``index.html``, and the figures as files in ``figures/``.
 
     Args:
@@ -92,24 +91,21 @@ def _check_folder(folder: Path) -> None:
         raise StoreError(f"{page}: not a report of meanfield; give another folder")
 
 
-def run_folder_of(store: Path) -> Path:
-    """Where the run of a store left run.json and logs/."""
-    try:
-        return folder_of(store, stored_study(store))
-    except StudyError:  # as where a data file of the study has gone
-        return store.parent if store.name == "data.zarr" else store.with_name(f"{store.name}.run")
-
-
-def _side(path: Path, mark: str, folder: Path) -> Side:
-    others = recompute(path)
+def _side(place: Place, mark: str, folder: Path) -> Side:
+    others = recompute(place)
     prefix = "b-" if mark == "B" else ""
     try:
-        with xr.open_datatree(path, engine="zarr") as tree:
+        with place.open_tree() as tree:
             drawn = draw_all(tree, others, folder / "figures", prefix)
-            return Side(mark, facts_of(tree, path, run_folder_of(path)), drawn, others.notes)
+            return Side(
+                mark,
+                facts_of(tree, place, folder_of(place, tree.attrs["title"])),
+                drawn,
+                others.notes,
+            )
     except (ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise StoreError(f"{path}: cannot be read: {reason}; `verify` finds damage") from None
+        raise StoreError(f"{place}: cannot be read: {reason}; `verify` finds damage") from None
 
 
 def _html(sides: Sequence[Side]) -> str:

@@ -7,7 +7,6 @@ seconds to follow again, by the very functions that the step uses.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipeline.axes import Axis, Value
 from pipeline.case import Case
 from pipeline.errors import StoreError, StudyError
 from pipeline.figures.tables import axis_names
+from pipeline.place import Place
 from pipeline.status import UpstreamError
 from pipeline.steps.particles import follow
 from pipeline.store import Store, open_store, stored_study
@@ -46,11 +46,11 @@ class Recomputed:
     notes: list[str] = field(default_factory=list)
 
 
-def recompute(path: Path) -> Recomputed:
+def recompute(place: Place) -> Recomputed:
     """Follow one sample for each row of a study again; whatever fails becomes a note."""
     found = Recomputed()
     try:
-        store = open_store(path, stored_study(path))
+        store = open_store(place, stored_study(place))
     except (StudyError, StoreError) as error:
         found.notes.append(f"Histograms of particles are left out: {error}")
         return found

@@ -152,6 +152,7 @@ class Step:
         work: the expensive computation at a point that all its tables share; polled for timeouts.
         cost: nominal seconds of one core at a point, for planning and for sharing out work.
         max_dimension: of the space in which it can work.
+        memory: bytes that a point takes at most; None if that is not known.
     """
 
     name: str
@@ -160,6 +161,14 @@ class Step:
     work: Callable[[Case, Poll], Any]
     cost: Callable[[Case], float]
     max_dimension: float = math.inf
+    memory: Callable[[Case], float] | None = None
+
+    def peak_bytes(self, case: Case) -> int | None:
+        """The memory that a point takes at most beside what its worker holds anyway.
+
+        None if that is not known.
+        """
+        return None if self.memory is None else math.ceil(self.memory(case))
 
     def tables_in(self, steps: tuple[str, ...]) -> tuple[Table, ...]:
         """The tables that a study with these steps has."""

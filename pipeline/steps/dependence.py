@@ -9,10 +9,16 @@ for f under the controls of the study and g under ``perturbed``, from one initia
 import numpy as np
 
 from pipeline.case import Case
-from pipeline.reference import reference_of
+from pipeline.reference import reference_bytes, reference_of
 from pipeline.steps.base import WALL_SECONDS, Outputs, Poll, Step, Table, Traits, Upstream, Variable
 from solvers.characteristics import Reference, reference
-from solvers.continuous_dependence import integral_bound, supremum_bound
+from solvers.chebyshev import control_panels
+from solvers.continuous_dependence import (
+    LAW_PIECES,
+    TIME_PIECES,
+    integral_bound,
+    supremum_bound,
+)
 from solvers.transport import automatic_domain
 from solvers.wasserstein import w1
 
@@ -57,6 +63,16 @@ def cost(_case: Case) -> float:
     return 1.0
 
 
+def memory(case: Case) -> float:
+    """Bytes: two references, and the flow of the law's nodes at the nodes in time of the bound."""
+    problem = case.problem
+    both = (problem.controls, problem.perturbed)
+    panels = [control_panels(each, problem.horizon, problem.snapshots).edges for each in both]
+    even = np.linspace(0.0, problem.horizon, TIME_PIECES + 1)
+    pieces = np.unique(np.concatenate([*panels, even])).size
+    return 8.0 * (8 * pieces) * (4 * (LAW_PIECES + 80)) * 8 + 2 * reference_bytes(case)
+
+
 def dependence(traits: Traits) -> Step:
     """The step, for a study on the line."""
     table = Table(
@@ -78,4 +94,5 @@ def dependence(traits: Traits) -> Step:
         work=perturbed_law,
         cost=cost,
         max_dimension=1,
+        memory=memory,
     )

@@ -9,7 +9,7 @@ characteristics reference.
 import numpy as np
 
 from pipeline.case import Case
-from pipeline.reference import reference_of, target_of
+from pipeline.reference import reference_bytes, reference_of, target_of
 from pipeline.steps.base import (
     TO_TARGET,
     WALL_SECONDS,
@@ -123,6 +123,13 @@ def cost(case: Case) -> float:
     return float(0.05 + 6e-8 * 3 * cells * steps)
 
 
+def memory(case: Case) -> float:
+    """Bytes: the density at the snapshots, exact and not, and work space."""
+    per_snapshot = 4 if case.problem.target is None else 10
+    numbers = per_snapshot * len(case.problem.snapshots) + 12
+    return 32e6 + 8.0 * case.cells * numbers + reference_bytes(case)
+
+
 VARIABLES = (
     Variable("l1_error", "L1 distance of the cell averages to the exact ones"),
     Variable("linf_error", "largest distance of a cell average to the exact one"),
@@ -152,4 +159,5 @@ def limit(traits: Traits) -> Step:
         work=solve,
         cost=cost,
         max_dimension=1,
+        memory=memory,
     )

@@ -65,17 +65,19 @@ def make_own(reference: str, traits: Traits, folder: Path) -> Step:
 
 
 def check_cost(reference: str, step: Step, case: Case) -> None:
-    """See that the cost of an own step is a number of seconds: work is shared out by it.
+    """See that what an own step costs is a number: seconds, and bytes where it declares them.
 
     Raises:
         StudyError: if not.
     """
-    try:
-        seconds = float(step.cost(case))
-    except Exception as error:
-        raise StudyError(f"'{reference}': its cost fails: {_reason(error)}") from error
-    if not 0 < seconds < math.inf:
-        raise StudyError(f"'{reference}': its cost is {seconds:g}; allowed: a positive number")
+    declared = {"cost": step.cost} | ({"memory": step.memory} if step.memory else {})
+    for name, function in declared.items():
+        try:
+            number = float(function(case))
+        except Exception as error:
+            raise StudyError(f"'{reference}': its {name} fails: {_reason(error)}") from error
+        if not 0 < number < math.inf:
+            raise StudyError(f"'{reference}': its {name} is {number:g}; allowed: a positive number")
 
 
 def source_of(reference: str, folder: Path) -> Path:

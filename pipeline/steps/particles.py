@@ -21,7 +21,14 @@ from functools import partial
 import numpy as np
 
 from pipeline.case import Case
-from pipeline.reference import dobrushin_of, initial_of, reference_of, target_of
+from pipeline.reference import (
+    dobrushin_of,
+    draw_numbers,
+    initial_of,
+    reference_bytes,
+    reference_of,
+    target_of,
+)
 from pipeline.steps.base import (
     TO_TARGET,
     WALL_SECONDS,
@@ -34,7 +41,7 @@ from pipeline.steps.base import (
     Variable,
 )
 from solvers.arrays import FloatArray
-from solvers.optimal_transport import cloud_w1
+from solvers.optimal_transport import BYTES_PER_PAIR, cloud_w1
 from solvers.particles import integrate, moments
 from solvers.sampling import sample
 from solvers.sliced_wasserstein import sliced_w1
@@ -179,6 +186,26 @@ def cost_clouds(case: Case) -> float:
     return float(0.002 + 2e-8 * particles * d * _flow(case) + snapshots * (exact + sliced))
 
 
+def memory(case: Case) -> float:
+    """Bytes: the particles at the snapshots, and work space of one evaluation or of the draw.
+
+    Against a target all snapshots are held with their distribution functions.
+    """
+    snapshots = len(case.problem.snapshots)
+    against = 3 * snapshots + 4 if case.problem.target is not None else 0
+    numbers = max(snapshots + 9, against, draw_numbers(case.problem.initial))
+    return 8.0 * case.particles * numbers + reference_bytes(case)
+
+
+def memory_clouds(case: Case) -> float:
+    """Bytes: both clouds at the snapshots, work space, and the pairs where W1 is exact."""
+    particles, snapshots = case.particles, len(case.problem.snapshots)
+    d = getattr(case.problem.initial, "dimension", 1)
+    solves = d > 1 and particles <= case.exact_particles
+    exact = 1.1 * BYTES_PER_PAIR * particles**2 * solves
+    return float(8 * particles * (d * (2 * snapshots + 3.5) + 6) + exact)
+
+
 def _flow(case: Case) -> int:
     """Evaluations of the velocity of one particle."""
     return {"euler": 1, "ssprk3": 3, "rk4": 4}[case.integrator] * len(case.problem.times)
@@ -249,6 +276,7 @@ def _on_the_line(traits: Traits) -> Step:
         tables=(Table("status", ("particles",), variables, evaluate), AGAINST_PDE),
         work=follow,
         cost=cost,
+        memory=memory,
     )
 
 
@@ -261,4 +289,5 @@ def _in_space(traits: Traits) -> Step:
         tables=(Table("status", ("particles",), variables, compare),),
         work=follow_clouds,
         cost=cost_clouds,
+        memory=memory_clouds,
     )

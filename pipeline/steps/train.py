@@ -9,6 +9,7 @@ mean-field optimum.
 import numpy as np
 
 from pipeline.case import Case
+from pipeline.reference import draw_numbers, reference_bytes
 from pipeline.status import Status
 from pipeline.steps.base import (
     TO_TARGET_AT_THE_END,
@@ -24,6 +25,9 @@ from pipeline.steps.base import (
 )
 from pipeline.training import Trained, mean_field_of, optimum_of, solve, warmer_gammas
 from solvers.training import StopReason
+from solvers.training.lagrangian import HELD, SMALLEST_BLOCK
+
+STAGES = {"euler": 1, "ssprk3": 3, "rk4": 4}
 
 
 def evaluate(trained: Trained, case: Case, _upstream: Upstream, _poll: Poll) -> Outputs:
@@ -94,6 +98,24 @@ def cost(case: Case) -> float:
     return float(0.05 + solutions * iterations * (0.015 + 2 * sweep))
 
 
+def memory(case: Case) -> float:
+    """Bytes: controls of all starts and iterations, and the states of one training."""
+    settings = case.training
+    d = getattr(case.problem.initial, "dimension", 1)
+    controls = (settings.intervals + 1) * (d * d + d)
+    histories = 12 * min(settings.max_iterations, 10**4)
+    kept = settings.starts * (2 * controls + histories) + 80 * controls
+    if settings.discretization == "eulerian":
+        states = settings.cells * (2 * settings.intervals + 30)
+        return 8.0 * (kept + states) + reference_bytes(case)
+    stages = settings.intervals * settings.steps_per_interval * STAGES[case.integrator]
+    held = max(HELD, SMALLEST_BLOCK * stages * d) * 2
+    sorts = 24 if case.loss in ("w2", "energy") else 0
+    nodes = settings.particles or 1000
+    draw = nodes * max(draw_numbers(case.problem.initial), 5 * d + 8, sorts)
+    return 8.0 * (kept + held + 8 * stages * (d * d + d) + draw) + reference_bytes(case)
+
+
 def variables(traits: Traits) -> tuple[Variable, ...]:
     """What the step holds, on the line or in R^d, for one grid of the controls or several."""
     line = traits.dimension == 1
@@ -151,4 +173,11 @@ def train(traits: Traits) -> Step:
         variables=variables(traits),
         evaluate=evaluate_microscopic if compares(traits) else evaluate,
     )
-    return Step(name="train", keys=training_keys(traits), tables=(table,), work=solve, cost=cost)
+    return Step(
+        name="train",
+        keys=training_keys(traits),
+        tables=(table,),
+        work=solve,
+        cost=cost,
+        memory=memory,
+    )

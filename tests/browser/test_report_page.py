@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.folder import Folder
 from pipeline.report.page import write_report
 from pipeline.store import create, open_store
 from pipeline.study import Study
@@ -139,7 +140,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(store, tmp_path_factory.mktemp("page") / "report")
+    return write_report(Folder(store), tmp_path_factory.mktemp("page") / "report")
 
 
 def test_opens_offline_without_complaints(browser: Browser, page: Path) -> None:
@@ -278,7 +279,7 @@ def test_prints_on_white_with_every_chart(browser: Browser, page: Path) -> None:
 
 
 def test_two_stores(browser: Browser, store: Path, tmp_path: Path) -> None:
-    both = write_report(store, tmp_path / "report", compare_with=store)
+    both = write_report(Folder(store), tmp_path / "report", compare_with=Folder(store))
     browser.complaints()
     browser.open(both)
     left, right = browser.run(
@@ -312,8 +313,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         numerics={"time_step": 0.05, "snapshots": [0.0, 0.1, 0.2, 0.3, 0.4]},
     )
-    create(path, study)
-    store, random = open_store(path, study), np.random.default_rng(0)
+    create(Folder(path), study)
+    store, random = open_store(Folder(path), study), np.random.default_rng(0)
     for name, array in _arrays(store):
         if name.endswith(("status", "status_pde")):
             array[...] = np.ones(array.shape, dtype=array.dtype)
@@ -335,7 +336,7 @@ def _arrays(store: Any) -> Iterator[tuple[str, Any]]:
 def test_a_hundred_thousand_points(browser: Browser, large: Path, tmp_path: Path) -> None:
     tree = xr.open_datatree(large)
     assert tree["particles/status"].size == 100_000
-    report = write_report(large, tmp_path / "report")
+    report = write_report(Folder(large), tmp_path / "report")
     assert report.stat().st_size < 10e6
     browser.complaints()
     opened = browser.open(report)

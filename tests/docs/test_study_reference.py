@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.axes import axis_keys
+from pipeline.cluster_settings import Cluster
 from pipeline.settings import DISTRIBUTIONS, SECTIONS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+ALL = {**SECTIONS, "cluster": Cluster}
 PAGE = (DOCS / "study-reference.md").read_text()
 
 
@@ -17,9 +19,9 @@ def test_page_is_up_to_date() -> None:
     assert made == PAGE, "run python docs/study_reference.py"
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", ALL)
 def test_every_key_has_a_meaning_and_says_what_is_allowed(section: str) -> None:
-    for key, field in SECTIONS[section].model_fields.items():
+    for key, field in ALL[section].model_fields.items():
         assert field.title, f"{section}.{key}"
         assert field.description, f"{section}.{key}"
         meaning = field.title.replace("|", "\\|")

@@ -157,7 +157,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], *said: str) -> None
         (["status", "nowhere.zarr"], "nowhere.zarr"),
         (["analyse", "folder"], "folder"),
         (["point", "folder", "limit", "cells=3"], "folder"),
-        (["status", "ftp://host/x"], "meanfield: ftp://host/x: not a local store"),
+        (["status", "ftp://host/x"], "meanfield: ftp://host/x: not a place for a store"),
         (["run", "study.toml", "--store", "ftp://host/x"], "--store ftp://host/x"),
     ],
 )

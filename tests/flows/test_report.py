@@ -42,7 +42,7 @@ def test_report(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["nothing.zarr"], "nothing.zarr: no store there"),
         (["small.zarr", "--with", "nothing.zarr"], "nothing.zarr: no store there"),
-        (["small.zarr", "--with", "s3://x"], "--with s3://x: not a local store"),
+        (["small.zarr", "--with", "s3://x"], "--with s3://x: not a place for a store"),
         (["small.zarr", "--folder", "small.zarr/zarr.json"], "cannot write there"),
     ],
 )

@@ -14,6 +14,7 @@ import zarr
 from pipeline.compare import Difference, compare
 from pipeline.errors import StoreError
 from pipeline.export import export
+from pipeline.folder import Folder
 from pipeline.run import run_stages
 from pipeline.session import open_session, run_folder
 from pipeline.study import Study
@@ -36,7 +37,7 @@ def by_name(found: list[Difference]) -> dict[str, Difference]:
 
 
 def test_equal_stores_agree(tiny: dict[str, Any], store: Path) -> None:
-    found = compare(store, run(tiny, "other.zarr"))
+    found = compare(Folder(store), Folder(run(tiny, "other.zarr")))
     assert all(d.other_bits == 0 and d.within(0.0) for d in found)
     assert {"particles/w1", "analysis/rate", "limit/cells_50/density"} <= set(by_name(found))
 
@@ -44,7 +45,7 @@ def test_equal_stores_agree(tiny: dict[str, Any], store: Path) -> None:
 def test_common_points_of_different_grids(tiny: dict[str, Any], store: Path) -> None:
     tiny["axes"]["seed"] = [3, 9]
     tiny["axes"]["activation"] = ["gcu", "tanh"]
-    found = by_name(compare(store, run(tiny, "other.zarr")))
+    found = by_name(compare(Folder(store), Folder(run(tiny, "other.zarr"))))
     assert found["particles/w1"].common == 1 * 3 * 1 * 2
     assert found["particles/w1"].other_bits == 0
     assert "analysis/rate" not in found
@@ -55,20 +56,20 @@ def test_an_axis_of_one_store_is_taken_at_the_setting_of_the_other(
 ) -> None:
     del tiny["numerics"]["time_step"]
     tiny["axes"]["time_step"] = [0.01, 0.02]
-    found = by_name(compare(run(tiny, "other.zarr"), store))
+    found = by_name(compare(Folder(run(tiny, "other.zarr")), Folder(store)))
     assert found["particles/w1"].common == 2 * 3 * 4 * 2
     assert found["particles/w1"].other_bits == 0
     tiny["axes"]["time_step"] = [0.01, 0.005]
     tiny["study"]["name"] = "finer"
     with pytest.raises(StoreError) as caught:
-        compare(run(tiny, "third.zarr"), store)
+        compare(Folder(run(tiny, "third.zarr")), Folder(store))
     said = "the dimension time_step is only in third.zarr, and one.zarr has time_step = 0.02"
     assert said in str(caught.value)
 
 
 def test_what_cannot_be_compared_says_why(tiny: dict[str, Any], store: Path) -> None:
     tiny["problem"]["domain"] = [-2.0, 2.0]
-    found = by_name(compare(store, run(tiny, "other.zarr")))
+    found = by_name(compare(Folder(store), Folder(run(tiny, "other.zarr"))))
     density = found["limit/cells_50/density"]
     assert density.reason == "the dimension x has a coordinate in other.zarr only"
     assert density.common == 0
@@ -84,7 +85,7 @@ def test_zipped_axes_are_matched_by_their_values(tiny: dict[str, Any]) -> None:
         zipped = {"cells": [cells[i] for i in rows], "time_step": [steps[i] for i in rows]}
         tiny["axes"]["zip"] = [{"name": "resolution", **zipped}]
         stores.append(run(tiny, name))
-    found = by_name(compare(*stores))
+    found = by_name(compare(*map(Folder, stores)))
     assert found["limit/l1_error"].common == 2 * 1 * 2
     assert found["limit/l1_error"].other_bits == 0
     assert found["limit/cells_100/density"].largest == 0
@@ -96,9 +97,9 @@ def test_orders_of_other_cells_are_other_orders(tiny: dict[str, Any]) -> None:
     for name in ("particles", "seed"):
         del tiny["axes"][name]
     first, second = run(tiny, "a.zarr"), run(tiny, "b.zarr")
-    assert "analysis/l1_order" in by_name(compare(first, second))
+    assert "analysis/l1_order" in by_name(compare(Folder(first), Folder(second)))
     tiny["axes"]["cells"] = [50, 200]
-    assert "analysis/l1_order" not in by_name(compare(first, run(tiny, "c.zarr")))
+    assert "analysis/l1_order" not in by_name(compare(Folder(first), Folder(run(tiny, "c.zarr"))))
 
 
 def test_zipped_keys_are_coordinates(tiny: dict[str, Any]) -> None:
@@ -108,7 +109,7 @@ def test_zipped_keys_are_coordinates(tiny: dict[str, Any]) -> None:
     for group in ("limit", "particles", "limit/cells_50"):
         assert {"cells", "time_step"} <= set(tree[group].coords)
         assert not {"cells", "time_step"} & set(tree[group].data_vars)
-    export(Path("zipped.zarr"), Path("tables"))
+    export(Folder(Path("zipped.zarr")), Path("tables"))
     table = pd.read_csv(Path("tables") / "limit.csv")
     assert list(table)[:4] == ["activation", "snapshot", "cells", "time_step"]
     at = table.query("activation == 'tanh' and cells == 100 and snapshot == 0.2")
@@ -121,7 +122,7 @@ def test_difference_is_measured(tiny: dict[str, Any], store: Path) -> None:
     array: Any = zarr.open_group(other, mode="r+")["particles/w1"]
     array[0, 0, 0, 0] = array[0, 0, 0, 0] * (1 + 1e-6)
     array[1, 0, 0, 0] = np.nan
-    difference = by_name(compare(store, other))["particles/w1"]
+    difference = by_name(compare(Folder(store), Folder(other)))["particles/w1"]
     assert difference.other_bits == 2
     assert difference.only_one == 1
     assert difference.largest == pytest.approx(1e-6, rel=1e-3)
@@ -130,16 +131,16 @@ def test_difference_is_measured(tiny: dict[str, Any], store: Path) -> None:
 
 def test_strangers_are_refused(tiny: dict[str, Any], store: Path) -> None:
     with pytest.raises(StoreError, match="no store there"):
-        compare(store, Path("nowhere"))
+        compare(Folder(store), Folder(Path("nowhere")))
 
 
 def test_export_to_netcdf_and_csv(store: Path) -> None:
-    export(store, Path("out.nc"))
+    export(Folder(store), Path("out.nc"))
     tree = xr.open_datatree(store, engine="zarr")
     again = xr.open_datatree("out.nc", engine="h5netcdf")
     for path in ("particles/w1", "limit/l1_error", "limit/cells_50/density", "analysis/rate"):
         assert np.array_equal(tree[path].values, again[path].values)
-    files = export(store, Path("tables"))
+    files = export(Folder(store), Path("tables"))
     assert {file.name for file in files} >= {"limit.csv", "particles.csv", "particles-pde.csv"}
     assert not [file for file in files if "-by-" in file.name]
     table = pd.read_csv(Path("tables") / "particles.csv")
@@ -153,4 +154,4 @@ def test_export_to_netcdf_and_csv(store: Path) -> None:
     assert all(file.is_file() for file in files)
     for target in ("out.nc", "tables"):
         with pytest.raises(StoreError, match="exists already"):
-            export(store, Path(target))
+            export(Folder(store), Path(target))

@@ -12,8 +12,9 @@ import pytest
 import xarray as xr
 
 from pipeline.errors import StoreError
+from pipeline.folder import Folder
 from pipeline.heartbeat import FOLDER, heartbeat, other_drivers
-from pipeline.root import commit_root
+from pipeline.root import root_document, write_root
 from pipeline.run import run_stages
 from pipeline.session import Summary, open_session, run_folder
 from pipeline.study import Study
@@ -28,7 +29,7 @@ def run(document: dict[str, Any], store: str, redo: frozenset[int] = frozenset()
 
 
 def damages(store: str) -> list[str]:
-    return [str(damage) for damage in verify(Path(store))]
+    return [str(damage) for damage in verify(Folder(Path(store)))]
 
 
 def contents(store: str) -> dict[str, bytes]:
@@ -121,10 +122,11 @@ def test_variable_that_an_older_version_did_not_write_is_added(tiny: dict[str, A
     document = json.loads((path / "zarr.json").read_text())
     nodes = document["consolidated_metadata"]["metadata"]
     arrays = [n for n, m in nodes.items() if m["node_type"] == "array" and n != "limit/mean"]
-    commit_root(path, document["attributes"], arrays)
+    place = Folder(path)
+    write_root(place, root_document(place.read, document["attributes"], arrays))
     shutil.rmtree(path / "limit/mean")
     with pytest.raises(StoreError, match="no 'limit/mean'"):
-        verify(path)
+        verify(Folder(path))
     assert run(tiny, "store.zarr").computed == 4
     assert contents("store.zarr") == before
 
@@ -160,10 +162,10 @@ def test_growth_is_refused_while_another_driver_works(tiny: dict[str, Any]) -> N
 
 
 def test_heartbeat_of_a_dead_process_does_not_count(tmp_path: Path) -> None:
-    with heartbeat(tmp_path):
+    with heartbeat(Folder(tmp_path)):
         (sign,) = (tmp_path / FOLDER).glob("*.json")
         content = json.loads(sign.read_text())
         other = sign.with_name("dead.json")
         other.write_text(json.dumps(content | {"pid": content["pid"] + 1, "started": 1.0}))
-        assert other_drivers(tmp_path) == []
+        assert other_drivers(Folder(tmp_path)) == []
     assert list((tmp_path / FOLDER).iterdir()) == []

@@ -13,6 +13,7 @@ from pipeline import compute, shards
 from pipeline.compare import compare
 from pipeline.errors import StoreChangedError
 from pipeline.execute import Crew, Pace
+from pipeline.folder import Folder
 from pipeline.local_cluster import local_client
 from pipeline.root import read_root
 from pipeline.run import run_stages
@@ -58,11 +59,13 @@ def test_shards_are_abandoned_once_the_store_has_grown(tiny: dict[str, Any], das
     assert "has changed under this run" in summary.extra["problem"]
     assert summary.exit == 1
     assert files("one.zarr") == before
-    assert verify(Path("one.zarr")) == []
+    assert verify(Folder(Path("one.zarr"))) == []
     assert run(tiny, "one.zarr").computed == 0
     assert run(grown(tiny), "one.zarr").computed == 0
     run(grown(tiny), "fresh.zarr")
-    assert all(d.other_bits == 0 for d in compare(Path("one.zarr"), Path("fresh.zarr")))
+    assert all(
+        d.other_bits == 0 for d in compare(Folder(Path("one.zarr")), Folder(Path("fresh.zarr")))
+    )
 
 
 def files(store: str) -> dict[Path, tuple[int, int]]:
@@ -121,7 +124,7 @@ def test_worker_that_lives_on_does_not_use_the_store_of_before_growth(
 
 def test_root_that_is_damaged_during_a_run_is_no_change(tiny: dict[str, Any]) -> None:
     with session_of(tiny, "one.zarr") as session:
-        digest = read_root(Path("one.zarr"))["attributes"]["digest"]
+        digest = read_root(Folder(Path("one.zarr")))["attributes"]["digest"]
         (Path("one.zarr") / "zarr.json").write_text("{")
         session.store.check_unchanged()
         assert session.store.digest == digest

@@ -1,6 +1,7 @@
 """Bundles: calibrated, cut, and taken apart where they kill their workers."""
 
 import copy
+import dataclasses
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 import xarray as xr
 
 from pipeline import execute as execute_module
-from pipeline.compute import RunSpec, Token, compute_bundle
-from pipeline.errors import ClusterError
-from pipeline.execute import Crew, Pace
+from pipeline.compute import RunSpec, Token, compute_bundle, leaving
+from pipeline.errors import ClusterError, StoreError
+from pipeline.execute import Crew, Pace, Roster
 from pipeline.run import run_stages
 from pipeline.session import Session, open_session, run_folder
 from pipeline.shards import Shard, missing_points, read_block
@@ -81,8 +82,8 @@ class FakeClient:
     def cancel(self, futures: Sequence[object]) -> None:
         assert not futures
 
-    def scheduler_info(self, n_workers: int = -1) -> dict[str, Any]:
-        return {"workers": {"one": {}}}
+    def nthreads(self) -> dict[str, int]:
+        return {"one": 1}
 
 
 def test_poisonous_point_is_found_and_the_others_are_computed(tiny: dict[str, Any]) -> None:
@@ -102,11 +103,7 @@ def test_poisonous_point_is_found_and_the_others_are_computed(tiny: dict[str, An
     assert max(client.bundles) > 1
 
 
-def test_cluster_without_workers_is_given_up(
-    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(execute_module, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(execute_module, "WORKERLESS_SECONDS", 0.5)
+def test_cluster_without_workers_is_given_up(tiny: dict[str, Any]) -> None:
 
     class Waiting(FakeFuture):
         def __init__(self) -> None:
@@ -123,16 +120,94 @@ def test_cluster_without_workers_is_given_up(
         def cancel(self, futures: Sequence[object]) -> None:
             assert len(futures) == 1
 
-        def scheduler_info(self, n_workers: int = -1) -> dict[str, Any]:
-            return {"workers": {}}
+        def nthreads(self) -> dict[str, int]:
+            return {}
 
     study = Study(**copy.deepcopy(tiny))
     with open_session(study, run_folder(study), stream=io.StringIO()) as session:
         client: Any = Empty(session, {})
-        session.crew = Crew(client, 1, Pace())
+        session.crew = Crew(client, 1, Pace(), roster=Roster(client, patience=0.5))
         plan = session.plan(study.steps[0])
         with pytest.raises(ClusterError, match="no worker"):
             execute_module.execute(session.spec, plan.tasks, session.crew, session.monitor)
         summary = run_stages(session)
     assert summary.exit == 1
     assert "no worker" in summary.extra["problem"]
+
+
+class Crowd:
+    """A client whose workers come and go as a test says."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def nthreads(self) -> dict[str, int]:
+        return {f"tcp://host:{i}": 1 for i in range(self.workers)}
+
+
+def test_bundles_follow_the_workers_and_ask_for_those_that_may_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execute_module, "LOOK_SECONDS", 0.0)
+    crowd: Any = Crowd(3)
+    roster = Roster(crowd, most=10)
+    assert (roster.ask(), roster.wanted()) == (3, 2 * 3 + 7)
+    crowd.workers = 12
+    assert (roster.ask(), roster.wanted()) == (12, 2 * 12)
+
+
+def test_cluster_is_asked_now_and_then_only() -> None:
+    crowd: Any = Crowd(3)
+    roster = Roster(crowd)
+    assert roster.ask() == 3
+    crowd.workers = 5
+    assert roster.ask() == 3
+
+
+def test_scheduler_that_has_gone_ends_the_run_with_what_to_do() -> None:
+    class Gone(Crowd):
+        def nthreads(self) -> dict[str, int]:
+            raise OSError("Timed out trying to connect")
+
+    client: Any = Gone(0)
+    with pytest.raises(ClusterError, match="start it again, and run again"):
+        Roster(client).ask()
+
+
+def test_shards_that_a_leaving_worker_did_not_begin_are_sent_again(tiny: dict[str, Any]) -> None:
+    class Leaving(FakeClient):
+        def _compute(self, spec: RunSpec, shards: Sequence[Shard]) -> list[Token]:
+            if len(self.bundles) == 2:
+                return [Token(shard, left=True) for shard in shards]
+            return compute_bundle(spec, shards)
+
+    tiny["axes"]["seed"] = {"count": 40}
+    study = Study(**copy.deepcopy(tiny))
+    with open_session(study, run_folder(study), stream=io.StringIO()) as session:
+        client: Any = Leaving(session, {})
+        session.crew = Crew(client, 2, Pace(), 4.0)
+        summary = run_stages(session)
+    assert summary.exit == 0
+    assert summary.computed == 4 + 2 * 3 * 40
+
+
+def test_worker_that_is_leaving_begins_no_shard(tiny: dict[str, Any]) -> None:
+    study = Study(**copy.deepcopy(tiny))
+    with open_session(study, run_folder(study), stream=io.StringIO()) as session:
+        shards = [task.shard for task in session.plan(study.steps[0]).tasks]
+        leaving.set()
+        try:
+            tokens = compute_bundle(session.spec, shards)
+        finally:
+            leaving.clear()
+        assert all(token.left and not token.points for token in tokens)
+        assert not any(token.left for token in compute_bundle(session.spec, shards))
+
+
+def test_worker_of_other_versions_that_comes_late_is_refused(tiny: dict[str, Any]) -> None:
+    study = Study(**copy.deepcopy(tiny))
+    with open_session(study, run_folder(study), stream=io.StringIO()) as session:
+        shards = [task.shard for task in session.plan(study.steps[0]).tasks]
+        driver = dataclasses.replace(session.spec, fingerprint="numerics 0, numba 0.1.0")
+        with pytest.raises(StoreError, match=r"differs from the driver.* numba [\d.]+ there, 0\.1"):
+            compute_bundle(driver, shards)

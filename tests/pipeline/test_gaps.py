@@ -14,6 +14,7 @@ from rich.console import Console
 from pipeline.analysis.analyse import analyse
 from pipeline.analysis.gaps import gaps
 from pipeline.analysis.text import print_analysis
+from pipeline.folder import Folder
 from pipeline.status import Status
 from pipeline.store import Store, open_store
 from pipeline.study import Study
@@ -33,18 +34,18 @@ def whole(tables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
 def store(tables: dict[str, Any], whole: Path) -> Store:
     copy = Path("copy.zarr").resolve()
     shutil.copytree(whole, copy)
-    return open_store(copy, Study(**tables))
+    return open_store(Folder(copy), Study(**tables))
 
 
 def fail(store: Store, path: str, place: tuple[int, ...], status: Status) -> Store:
     """Let a point have failed: its status says so, and its numbers are gone."""
-    root = zarr.open_group(store.path, mode="r+", use_consolidated=False)
+    root = zarr.open_group(store.place.address, mode="r+", use_consolidated=False)
     array: Any = root[path]
     array[place] = int(status)
     if path == "particles/status":
         numbers: Any = root["particles/w1"]
         numbers[place] = math.nan
-    return open_store(store.path, store.study)
+    return open_store(store.place, store.study)
 
 
 def read(store: Store, name: str) -> np.ndarray:
@@ -137,4 +138,4 @@ def test_keys_that_vary_together_have_the_fits_that_make_sense(
     assert np.isfinite(analysis["rate"]).all()
     assert "sampling_rate" not in analysis or "seed" in axes["zip"][0]
     console = Console(file=io.StringIO(), width=300)
-    print_analysis(console, open_store(Path("runs/tiny/data.zarr"), study))
+    print_analysis(console, open_store(Folder(Path("runs/tiny/data.zarr")), study))

@@ -13,6 +13,7 @@ import pytest
 from pipeline import compute
 from pipeline.compare import compare
 from pipeline.errors import StoreError, StudyError
+from pipeline.folder import Folder
 from pipeline.run import run_stages
 from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.study import Study
@@ -77,14 +78,16 @@ def test_file_that_fails_before_a_worker_reads_it(
     assert summary.exit == 1
     assert summary.computed == 0
     problem = summary.extra["problem"]
-    assert "problem.initial" in problem
+    assert DATA.name in problem
     assert "\n" not in problem
     restore(content)
     compute._session.cache_clear()
-    assert verify(Path("one.zarr")) == []
+    assert verify(Folder(Path("one.zarr"))) == []
     assert run(sampled, "one.zarr").computed == 4 + 24
     run(sampled, "fresh.zarr")
-    assert all(d.other_bits == 0 for d in compare(Path("one.zarr"), Path("fresh.zarr")))
+    assert all(
+        d.other_bits == 0 for d in compare(Folder(Path("one.zarr")), Folder(Path("fresh.zarr")))
+    )
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -98,7 +101,9 @@ def test_file_that_fails_in_the_middle_of_a_run(
         session.execute(session.plan(limit).tasks[:1])
         harm()
         assert run_stages(session).exit == 0
-    assert all(d.other_bits == 0 for d in compare(Path("one.zarr"), Path("fresh.zarr")))
+    assert all(
+        d.other_bits == 0 for d in compare(Folder(Path("one.zarr")), Folder(Path("fresh.zarr")))
+    )
 
 
 @pytest.mark.parametrize("harm", HARMS)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.compute import Failure, Token
+from pipeline.folder import Folder
 from pipeline.monitor import Monitor
 from pipeline.shards import Shard
 from pipeline.status import Status
@@ -20,7 +21,7 @@ from pipeline.status import Status
     ],
 )
 def test_failures_have_logs_of_their_own(tmp_path: Path, names: list[str]) -> None:
-    monitor = Monitor(tmp_path, tmp_path / "store.zarr", io.StringIO())
+    monitor = Monitor(tmp_path, Folder(tmp_path / "store.zarr"), io.StringIO())
     failures = [Failure("limit", {"controls": n}, Status.ERROR, "reason", n) for n in names]
     monitor.finished([Token(Shard("limit", (0,)), len(names), len(names), failures)], 1.0)
     logs = [path.read_text() for path in tmp_path.glob("*.txt")]

@@ -29,7 +29,7 @@ def run(document: dict[str, Any], store: str = "a.zarr") -> tuple[Summary, xr.Da
     places = run_folder(study, store)
     with open_session(study, places) as session:
         summary = run_stages(session)
-    return summary, xr.open_datatree(places.store, engine="zarr")["particles"].to_dataset().load()
+    return summary, places.store.open_tree()["particles"].to_dataset().load()
 
 
 def test_seeds_double_until_the_intervals_are_narrow_enough(wanting: dict[str, Any]) -> None:

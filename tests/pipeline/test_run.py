@@ -16,11 +16,11 @@ import zarr
 
 from pipeline.errors import StoreError
 from pipeline.execute import Crew, Pace
+from pipeline.folder import Folder
 from pipeline.local_cluster import local_client
 from pipeline.run import run_stages
 from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.status import Status
-from pipeline.store import partial_files
 from pipeline.study import Study
 
 NOT_REPRODUCIBLE = ("wall_seconds",)
@@ -270,9 +270,9 @@ def test_leftovers_of_killed_writers_are_removed(tiny: dict[str, Any]) -> None:
     chunk = store / "particles/w1/c/0/0/0"
     (chunk / "0.deadbeef.partial").write_bytes(b"half")
     (store.parent / "data.zarr.1234.partial").mkdir()
-    assert len(partial_files(store)) == 2
+    assert len(Folder(store).leftovers()) == 2
     run(tiny)
-    assert partial_files(store) == set()
+    assert Folder(store).leftovers() == set()
 
 
 def test_extra_axes_and_zips_become_dimensions(tiny: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 
 from pipeline.compare import compare
+from pipeline.folder import Folder
 from pipeline.run import run_stages
 from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.study import Study
@@ -58,10 +59,12 @@ def test_writes_that_fail_end_the_run_and_it_is_completed(
     assert os.strerror(code) in summary.extra["problem"]
     assert 0 < summary.computed < 4 + 24
     assert no_failures("one.zarr")
-    assert verify(Path("one.zarr")) == []
+    assert verify(Folder(Path("one.zarr"))) == []
     assert run(tiny, "one.zarr").computed == 4 + 24 - summary.computed
     run(tiny, "fresh.zarr")
-    assert all(d.other_bits == 0 for d in compare(Path("one.zarr"), Path("fresh.zarr")))
+    assert all(
+        d.other_bits == 0 for d in compare(Folder(Path("one.zarr")), Folder(Path("fresh.zarr")))
+    )
 
 
 def no_failures(store: str) -> bool:
@@ -98,11 +101,11 @@ def test_damage_to_an_earlier_step_during_a_run_ends_it(tiny: dict[str, Any]) ->
     assert summary.exit == 1
     assert "damaged" in summary.extra["problem"]
     assert no_failures("one.zarr")
-    assert [str(d) for d in verify(Path("one.zarr"))] == [
+    assert [str(d) for d in verify(Folder(Path("one.zarr")))] == [
         "limit/cells_50/density chunk 0/0/0: damaged"
     ]
     assert run(tiny, "one.zarr").exit == 0
-    assert verify(Path("one.zarr")) == []
+    assert verify(Folder(Path("one.zarr"))) == []
 
 
 def test_store_that_is_out_of_reach_at_the_end_leaves_no_false_counts(tiny: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline import store as store_module
 from pipeline.axes import label
+from pipeline.folder import Folder
 from pipeline.shards import Reader, put, read_block, shards_of, write_block
 from pipeline.status import Status
 from pipeline.store import Store, create, open_and_grow
@@ -55,7 +56,7 @@ def study_of(axes: dict[str, list[Any]]) -> Study:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     grids=histories(),
     lengths=st.tuples(*[st.integers(1, 4)] * 3),
@@ -74,11 +75,11 @@ def test_what_is_put_is_read_back(
         path = Path(folder) / "store.zarr"
         for axes in grids:
             study = study_of(axes)
-            create(path, study)
-            store = open_and_grow(path, study)
+            create(Folder(path), study)
+            store = open_and_grow(Folder(path), study)
             fill(store, draws, model)
             check(store, path, model)
-        assert all(damage.problem == "incomplete" for damage in verify(path))
+        assert all(damage.problem == "incomplete" for damage in verify(Folder(path)))
 
 
 def shape_of(step: Any, chunk: dict[str, int]) -> dict[str, int]:

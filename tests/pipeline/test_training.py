@@ -11,6 +11,7 @@ import xarray as xr
 
 from pipeline.compare import compare
 from pipeline.errors import StudyError
+from pipeline.folder import Folder
 from pipeline.point import recompute
 from pipeline.run import run_stages
 from pipeline.session import Summary, open_session, run_folder
@@ -128,7 +129,7 @@ def test_growth_and_order_leave_every_bit(train: dict[str, Any]) -> None:
     run(train, "grown.zarr")
     train["axes"]["gamma"] = [0.1, 0.01]
     assert run(train, "grown.zarr").computed == 2 + 2 + 4
-    differences = compare(Path("whole.zarr"), Path("grown.zarr"))
+    differences = compare(Folder(Path("whole.zarr")), Folder(Path("grown.zarr")))
     assert all(d.only_one == 0 and d.other_bits == 0 for d in differences)
 
 

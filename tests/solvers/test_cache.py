@@ -1,9 +1,11 @@
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 import solvers
@@ -48,6 +50,55 @@ def test_an_unwritable_home_falls_back(tmp_path: Path, monkeypatch: pytest.Monke
     path = cache_directory()
     assert path.is_dir()
     assert str(tmp_path / "file") not in str(path)
+
+
+READ_ONLY = """
+import os, sys
+from solvers import CACHE_DIRECTORY
+from solvers.cache import warning
+from solvers.absolute_cubic import absolute_difference
+from solvers.wasserstein import PointMasses, w1
+w1(PointMasses([0.0]), PointMasses([1.0]))
+hits = sum(absolute_difference.stats.cache_hits.values())
+print(CACHE_DIRECTORY, hits, warning(CACHE_DIRECTORY), sep="|")
+"""
+
+
+def without_writing(folders: list[Path], command: list[str]) -> list[str]:
+    """A command that finds some folders read-only: by mounts, for permissions do not bind root."""
+    mounts = "".join(
+        f"mount --bind {shlex.quote(str(f))} {shlex.quote(str(f))} && "
+        f"mount -o remount,bind,ro {shlex.quote(str(f))} && "
+        for f in folders
+    )
+    user = [] if os.getuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--mount", "sh", "-c", f"{mounts}exec {shlex.join(command)}"]
+
+
+def test_read_only_home_and_packages(tmp_path: Path) -> None:
+    """As in a container with a read-only root: kernels that the image has are used all the same."""
+    home, scratch = tmp_path / "home", tmp_path / "scratch"
+    home.mkdir()
+    scratch.mkdir()
+    packages = Path(numba.__file__).parents[1]
+    if subprocess.run(without_writing([home], ["true"]), capture_output=True).returncode:
+        pytest.skip("no mounts here")
+    environment = {k: v for k, v in os.environ.items() if "CACHE" not in k}
+    environment |= {"PYTHONPATH": str(SOURCES.parent), "HOME": str(home), "TMPDIR": str(scratch)}
+
+    def run(command: list[str]) -> list[str]:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().split("|")
+
+    command = [sys.executable, "-c", READ_ONLY]
+    where, hits, said = run(command)
+    assert (Path(where).parent, hits, said) == (home / ".cache/meanfield/numba", "0", "")
+    where, hits, said = run(without_writing([home, packages, SOURCES], command))
+    assert Path(where).is_relative_to(scratch)
+    assert hits == "1"
+    assert said.startswith(f"{home}/.cache/meanfield/numba cannot be written: compiled kernels are")
+    assert said.endswith("MEANFIELD_CACHE_DIR names a better")
 
 
 SCRIPT = """

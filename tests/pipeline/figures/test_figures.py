@@ -35,6 +35,7 @@ from pipeline.figures.files import write_figure
 from pipeline.figures.lines import with_line
 from pipeline.figures.style import ACTIVATIONS, PALETTE, looks
 from pipeline.figures.tables import curves, distinct, frame, mean_interval, significant
+from pipeline.folder import Folder
 from pipeline.store import open_store, stored_study
 from pipeline.study import Study
 from solvers.errors import MeanfieldError
@@ -277,7 +278,7 @@ def test_files(tree: xr.DataTree, tmp_path: Path) -> None:
 
 
 def test_figures_at_the_end_of_a_run(store: Path, tmp_path: Path) -> None:
-    opened = open_store(store, stored_study(store))
+    opened = open_store(Folder(store), stored_study(Folder(store)))
     drawn = draw_figures(opened, tmp_path)
     assert [file.name for file in drawn] == ["w1-against-m.png", "error-against-cells.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in drawn)

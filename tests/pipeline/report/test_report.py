@@ -15,12 +15,14 @@ import zarr
 
 from pipeline.errors import StoreError
 from pipeline.figures.catalogue import FIGURES
+from pipeline.folder import Folder
 from pipeline.report.charts import THEME, embedded, script, themed
 from pipeline.report.facts import facts_of
-from pipeline.report.page import run_folder_of, write_report
+from pipeline.report.page import write_report
 from pipeline.report.recompute import recompute
 from pipeline.report.tables import number
 from pipeline.root import read_root, write_root
+from pipeline.session import folder_of
 from pipeline.steps.particles import follow
 from pipeline.store import open_store, stored_study
 from pipeline.upstream import Results
@@ -79,7 +81,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(store, tmp_path_factory.mktemp("page") / "report")
+    return write_report(Folder(store), tmp_path_factory.mktemp("page") / "report")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def test_program_cannot_end_its_element() -> None:
 def test_untrusted_texts_are_escaped(store: Path, tmp_path: Path) -> None:
     hostile = tmp_path / "hostile.zarr"
     shutil.copytree(store, hostile)
-    root = read_root(hostile)
+    root = read_root(Folder(hostile))
     document = json.loads(root["attributes"]["study"])
     document["study"]["name"] = HOSTILE
     document["problem"]["controls"]["b"] = HOSTILE
@@ -156,17 +158,18 @@ def test_untrusted_texts_are_escaped(store: Path, tmp_path: Path) -> None:
     root["attributes"]["study"] = json.dumps(document)
     _write_label(hostile, root, 1, HOSTILE)
     _fail(hostile, "particles/status", (0, 1, 2))
-    logs = run_folder_of(hostile) / "logs"
+    folder = folder_of(Folder(hostile), "tiny")
+    logs = folder / "logs"
     logs.mkdir(parents=True)
     values = {"activation": "identity", "particles": 300, "seed": 2}
     (logs / "x.txt").write_text(
         f"step: particles\nstatus: 8 error\nparameters: {json.dumps(values)}\n"
         f"reason: {HOSTILE}\nreproduce: {HOSTILE}\n\n{HOSTILE}"
     )
-    (run_folder_of(hostile) / "run.json").write_text(
+    (folder / "run.json").write_text(
         json.dumps({"provenance": {"host": HOSTILE, "command": HOSTILE}})
     )
-    text = write_report(hostile, tmp_path / "report").read_text()
+    text = write_report(Folder(hostile), tmp_path / "report").read_text()
     page = Page(text)
     assert page.images == 0
     assert page.handlers == []
@@ -184,7 +187,7 @@ def _write_label(path: Path, root: dict[str, Any], position: int, label: str) ->
     from pipeline.root import _digest
 
     root["attributes"]["digest"] = _digest(root)
-    write_root(path, root)
+    write_root(Folder(path), root)
 
 
 def _fail(path: Path, array: str, index: tuple[int, ...]) -> None:
@@ -202,7 +205,7 @@ def test_failures_come_with_reason_and_command(store: Path, tmp_path: Path) -> N
     (logs / "particles.txt").write_text(log)
     (logs / "stale.txt").write_text(log.replace("100", "300"))
     tree = xr.open_datatree(failed)
-    facts = facts_of(tree, failed, tmp_path / "failed.zarr.run")
+    facts = facts_of(tree, Folder(failed), tmp_path / "failed.zarr.run")
     (failure,) = facts.failures
     assert failure.reason == "it broke"
     assert failure.status == "error"
@@ -212,9 +215,9 @@ def test_failures_come_with_reason_and_command(store: Path, tmp_path: Path) -> N
 
 
 def test_histograms_are_those_of_the_study(store: Path) -> None:
-    found = recompute(store)
+    found = recompute(Folder(store))
     assert found.notes == []
-    opened = open_store(store, stored_study(store))
+    opened = open_store(Folder(store), stored_study(Folder(store)))
     values = {"activation": "tanh", "particles": 1000, "seed": 0}
     paths = follow(Results(opened).case("particles", values), lambda: None)
     chosen = found.densities.query("activation == 'tanh' and kind == 'particles'")
@@ -248,13 +251,13 @@ def test_a_lost_data_file_is_a_note(tmp_path: Path) -> None:
         folder=tmp_path,
     ).run(store)
     data.unlink()
-    page = write_report(store, tmp_path / "report").read_text()
+    page = write_report(Folder(store), tmp_path / "report").read_text()
     assert "Histograms of particles are left out" in page
     assert 'data-for="w1-against-m"' in page
 
 
 def test_two_stores_side_by_side(store: Path, other: Path, tmp_path: Path) -> None:
-    path = write_report(store, tmp_path / "report", compare_with=other)
+    path = write_report(Folder(store), tmp_path / "report", compare_with=Folder(other))
     page = Page(path.read_text())
     charts = {a["data-for"] for a, _ in page.scripts if "data-for" in a}
     assert {"w1-against-m", "b-w1-against-m"} <= charts
@@ -267,13 +270,13 @@ def test_two_stores_side_by_side(store: Path, other: Path, tmp_path: Path) -> No
 
 def test_what_cannot_be_read_or_written(store: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store there"):
-        write_report(tmp_path / "nothing.zarr", tmp_path / "report")
+        write_report(Folder(tmp_path / "nothing.zarr"), tmp_path / "report")
     with pytest.raises(StoreError, match="no store there"):
-        write_report(store, tmp_path / "report", tmp_path / "nothing.zarr")
+        write_report(Folder(store), tmp_path / "report", Folder(tmp_path / "nothing.zarr"))
     assert not (tmp_path / "report").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write there"):
-        write_report(store, tmp_path / "file" / "report")
+        write_report(Folder(store), tmp_path / "file" / "report")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import xarray as xr
 
 from pipeline.compute import compute_shard
 from pipeline.errors import StoreError, StudyError
+from pipeline.folder import Folder
 from pipeline.shards import Shard
 from pipeline.store import open_store, stored_study
 from pipeline.study import Study
@@ -123,7 +124,7 @@ def test_a_package_and_a_folder_of_modules(own: dict[str, Any], tmp_path: Path) 
     own["study"] |= {"steps": ["own_package.inner:step"], "modules": "extra"}
     del own["axes"]["cells"]
     check(Study(**own).run("one.zarr"))
-    assert stored_study(Path("one.zarr")).identity == Study(**own).identity
+    assert stored_study(Folder(Path("one.zarr"))).identity == Study(**own).identity
 
 
 def test_changed_code_is_told(own: dict[str, Any], write_step: Write) -> None:
@@ -266,7 +267,7 @@ def test_a_point_that_fails_is_one_failure(
     own["study"]["steps"] = ["limit", write_step(name, old, textwrap.dedent(new))]
     study = Study(**own)
     study.run("one.zarr")
-    store = open_store(Path("one.zarr"), study)
+    store = open_store(Folder(Path("one.zarr")), study)
     status = np.asarray(store.array("twice/status")[:])
     assert set(status.ravel()) <= {3, 8}
     token = compute_shard(store, Results(store), Shard("twice", (0, 0, 0)), frozenset({3, 8}))

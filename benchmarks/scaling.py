@@ -1,0 +1,283 @@
+"""How runs scale: two workers against one, and a simulated run with a thousand.
+
+    python benchmarks/scaling.py [--full] [--write docs/performance.md]
+
+Two workers: the study `convergence`, with fewer seeds and particles, by one and by two local
+workers in turns, on warm kernels. Efficiency is the time of one over twice the time of two.
+
+A thousand workers: the real plan of a million points, the real submission and the real scheduler of
+Dask; the workers are real too, a hundred to a process, but their tasks sleep as long as the cost
+model says, give or take a fifth. Efficiency is the time slept over workers times wall time. By
+default a small form of both; `--full` is what docs/performance.md shows.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# A profiler and a monitor in each worker are more than two cores can carry a thousand times.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
+os.environ["DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL"] = "10s"
+os.environ["DASK_DISTRIBUTED__LOGGING__DISTRIBUTED"] = "error"
+
+import numpy as np
+import psutil
+
+from pipeline import execute as submission
+from pipeline.compute import RunSpec, Token
+from pipeline.execute import Crew, Pace, execute
+from pipeline.folder import Folder
+from pipeline.local_cluster import local_client
+from pipeline.monitor import Monitor
+from pipeline.plan import Task, plan_step
+from pipeline.session import Session, open_session, run_folder
+from pipeline.shards import Shard
+from pipeline.store import create, open_and_grow
+from pipeline.study import Study
+from solvers.warm import warm
+
+HOME = Path(__file__).resolve().parents[1]
+PER_PROCESS = 100
+SPREAD = 0.2
+
+
+@dataclass(frozen=True)
+class Sleep(Shard):
+    """A shard that only sleeps."""
+
+    points: int = 0
+    seconds: float = 0.0
+
+
+def sleep_bundle(_spec: RunSpec, shards: Sequence[Sleep]) -> list[Token]:
+    """Stand in for `compute_bundle` in a simulated worker."""
+    for shard in shards:
+        time.sleep(shard.seconds)
+    return [Token(shard, points=shard.points, seconds=shard.seconds) for shard in shards]
+
+
+def two_workers(seeds: int, turns: int) -> list[list[str]]:
+    """Return rows: one worker and two, in turns."""
+    overrides = ["axes.particles={ from = 1e2, to = 1e5, per_decade = 2 }", "axes.cells=[100, 200]"]
+    overrides.append(f"axes.seed={{ count = {seeds} }}")
+    study = Study.load(HOME / "studies" / "convergence.toml", overrides)
+    found: dict[int, list[tuple[float, float, float]]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for turn in range(turns):
+            for workers in found:
+                found[workers].append(computed(study, workers, f"{turn}-{workers}.zarr"))
+    one, two = (np.array(found[workers]) for workers in found)
+    header = ["workers", "wall time [s]", "core-seconds of work", "work over wall × workers"]
+    rows = [
+        [str(n), spread(t[:, 0]), spread(t[:, 1]), spread(t[:, 2])] for n, t in ((1, one), (2, two))
+    ]
+    return [header, *rows, ["efficiency", spread(one[:, 0] / (2 * two[:, 0])), "", ""]]
+
+
+def computed(study: Study, workers: int, store: str) -> tuple[float, float, float]:
+    """Return wall time, core-seconds and their ratio of computing a study."""
+    with (
+        local_client(workers) as client,
+        open_session(study, run_folder(study, store), client, workers, stream=quiet()) as session,
+    ):
+        client.run(warm)
+        began = time.perf_counter()
+        for step in study.steps:
+            stage(session, session.plan(step).tasks)
+        wall = time.perf_counter() - began
+        return wall, session.monitor.core_seconds, session.monitor.core_seconds / wall / workers
+
+
+def stage(session: Session, tasks: Sequence[Task]) -> None:
+    """Compute the tasks of a step."""
+    assert not session.execute(tasks)
+    assert not session.monitor.stop.is_set()
+
+
+def quiet() -> Any:
+    """Return a stream that swallows what is written."""
+    return Path(os.devnull).open("w")
+
+
+def thousand(workers: int, points: int) -> list[list[str]]:
+    """Return rows: what a simulated run took."""
+    values = 5 * 7
+    overrides = [
+        "axes.particles={ from = 1e2, to = 1e5, per_decade = 2 }",
+        'study.steps=["particles"]',
+    ]
+    overrides.append(f"axes.seed={{ count = {points // values} }}")
+    document = (HOME / "studies" / "convergence.toml").read_text()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("study.toml").write_text(re.sub(r"(?m)^cells .*\n", "", document))
+        study = Study.load("study.toml", overrides)
+        began = time.process_time()
+        place = Folder(Path("data.zarr"))
+        create(place, study)
+        store = open_and_grow(place, study)
+        plan = plan_step(store, study.steps[0])
+        planning = time.process_time() - began
+        noise = np.random.default_rng(0).uniform(1 - SPREAD, 1 + SPREAD, len(plan.tasks))
+        tasks = [asleep(task, factor) for task, factor in zip(plan.tasks, noise, strict=True)]
+        rows = [
+            ["points, shards", f"{plan.count.total}, {len(tasks)}"],
+            ["driver: store and plan [s of processor]", f"{planning:.1f}"],
+        ]
+        return [
+            ["", "measured"],
+            *rows,
+            *simulated(workers, tasks, Monitor(Path("logs"), place, quiet())),
+        ]
+
+
+def asleep(task: Task, factor: float) -> Task:
+    """Return a task that sleeps as long as the cost model says."""
+    shard = Sleep(task.shard.step, task.shard.index, None, task.points, factor * task.cost)
+    return replace(task, shard=shard)
+
+
+def simulated(workers: int, tasks: Sequence[Task], monitor: Monitor) -> Iterator[list[str]]:
+    """Yield rows: the tasks by a scheduler and simulated workers."""
+    import scaling  # this file, under the name by which workers import it
+
+    spec = RunSpec(Folder(Path("data.zarr")).absolute(), "", "", "")
+    submission.compute_bundle = scaling.sleep_bundle
+    with cluster(workers) as (client, scheduler):
+        driver = psutil.Process()
+        before = [sum(process.cpu_times()[:2]) for process in (driver, scheduler)]
+        began = time.perf_counter()
+        crew = Crew(client, workers, Pace())
+        assert not execute(spec, tasks, crew, monitor)
+        wall = time.perf_counter() - began
+        after = [sum(process.cpu_times()[:2]) for process in (driver, scheduler)]
+        spent = np.subtract(after, before)
+        memory = [process.memory_info().rss / 1e6 for process in (driver, scheduler)]
+    ideal = monitor.core_seconds / workers
+    yield ["workers", str(workers)]
+    yield ["work [core-seconds], wall time [s]", f"{monitor.core_seconds:.0f}, {wall:.1f}"]
+    yield ["efficiency", f"{ideal / wall:.3f}"]
+    yield ["driver: processor [s], memory [MB]", f"{spent[0]:.1f}, {memory[0]:.0f}"]
+    yield ["scheduler: processor [s], memory [MB]", f"{spent[1]:.1f}, {memory[1]:.0f}"]
+
+
+@contextlib.contextmanager
+def cluster(workers: int) -> Iterator[tuple[Any, psutil.Process]]:
+    """A scheduler and workers in processes of their own, and a client."""
+    from dask.distributed import Client
+
+    me = [sys.executable, str(Path(__file__).resolve())]
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen([*me, *arguments], stdout=subprocess.PIPE, text=True)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        scheduler = start("--scheduler")
+        address = scheduler.stdout.readline().strip()
+        for first in range(0, workers, PER_PROCESS):
+            start("--workers-of", address, str(min(PER_PROCESS, workers - first)))
+        client = stack.enter_context(Client(address, set_as_default=False, timeout="60s"))
+        client.wait_for_workers(workers, timeout=900)
+        yield client, psutil.Process(scheduler.pid)
+
+
+async def serve_scheduler() -> None:
+    """Run a scheduler until it is killed."""
+    from distributed import Scheduler
+
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        print(scheduler.address, flush=True)
+        await scheduler.finished()
+
+
+async def serve_workers(address: str, count: int) -> None:
+    """Run some workers in one process until it is killed."""
+    import scaling  # noqa: F401 - what the tasks need, loaded before the first
+    from distributed import Worker
+
+    options = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard": False}
+    workers = [Worker(address, name=f"{os.getpid()}-{n}", **options) for n in range(count)]
+    for worker in workers:
+        await worker
+    await asyncio.gather(*(worker.finished() for worker in workers))
+
+
+def spread(values: np.ndarray) -> str:
+    """Return the median and, in brackets, the least and the largest, to three digits."""
+    median, low, high = (f"{v:.3g}" for v in (np.median(values), values.min(), values.max()))
+    return f"{median} [{low}, {high}]"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [rows[0], ["---"] + ["--:"] * (len(rows[0]) - 1), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+SECTION = """\
+## Scaling
+
+Two workers on the study `convergence` ({seeds} seeds, to 10⁵ particles) against one, in turns, with
+warm kernels; medians of {turns}, and in brackets the least and the largest.
+Written by `python benchmarks/scaling.py --full --write docs/performance.md`;
+load average {load}.
+
+{two}
+
+A simulated run: the real plan, submission and scheduler; the tasks sleep as long as the cost model
+says, give or take a fifth.
+
+{many}
+"""
+
+
+def section(*, full: bool) -> str:
+    """Measure, and return the section."""
+    seeds, turns = (32, 3) if full else (8, 1)
+    load = os.getloadavg()[0]
+    many = table([*thousand(*(1000, 10**6) if full else (100, 10**5))])
+    return SECTION.format(
+        seeds=seeds,
+        turns=turns,
+        load=f"{load:.1f} at the start",
+        two=table(two_workers(seeds, turns)),
+        many=many,
+    )
+
+
+def main() -> None:
+    """Print the section, or put it into a page too."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="the form that the page shows")
+    parser.add_argument("--write", type=Path, help="the page that has the section")
+    parser.add_argument("--scheduler", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--workers-of", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.scheduler:
+        asyncio.run(serve_scheduler())
+    elif options.workers_of:
+        address, count = options.workers_of
+        asyncio.run(serve_workers(address, int(count)))
+    else:
+        text = section(full=options.full)
+        print(text)
+        if options.write:
+            page = options.write.read_text().partition("## Scaling")[0].rstrip()
+            options.write.write_text(f"{page}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
