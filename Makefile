@@ -13,7 +13,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-cluster services lint format bench chaos faults lock clean
+.PHONY: help setup run test test-slow test-cluster services lint format bench chaos faults lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ run: setup ## run the quickstart study
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-slow: setup ## run the tests that take a minute or more each
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "slow and not cluster"
 
 test-cluster: setup services ## test on real Slurm, Ceph, PostgreSQL and cut networks, as root
 	MEANFIELD_NEED_CLUSTER=1 $(BIN)/python -m pytest -m cluster

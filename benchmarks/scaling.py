@@ -101,6 +101,7 @@ def computed(study: Study, workers: int, store: str) -> tuple[float, float, floa
 
 def stage(session: Session, tasks: Sequence[Task]) -> None:
     """Compute the tasks of a step."""
+    session.crew.pace.begin(sum(task.cost for task in tasks))
     assert not session.execute(tasks)
     assert not session.monitor.stop.is_set()
 
@@ -158,6 +159,7 @@ def simulated(workers: int, tasks: Sequence[Task], monitor: Monitor) -> Iterator
         before = [sum(process.cpu_times()[:2]) for process in (driver, scheduler)]
         began = time.perf_counter()
         crew = Crew(client, workers, Pace())
+        crew.pace.begin(sum(task.cost for task in tasks))
         assert not execute(spec, tasks, crew, monitor)
         wall = time.perf_counter() - began
         after = [sum(process.cpu_times()[:2]) for process in (driver, scheduler)]

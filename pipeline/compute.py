@@ -22,6 +22,7 @@ from pipeline.memory import check_fits
 from pipeline.parcel import Inputs, at_hand
 from pipeline.place import Place
 from pipeline.provenance import differences, fingerprint
+from pipeline.root import read_root
 from pipeline.shards import (
     Shard,
     TableBlock,
@@ -50,7 +51,7 @@ class RunSpec:
     Attributes:
         place: where the store is.
         root: the digest of its root metadata, as the driver opened it.
-        study: the resolved study as JSON.
+        study: the resolved study as JSON; empty where it is the one that the store has.
         fingerprint: the driver's versions and CPU features; a worker that differs refuses.
         redo: statuses whose points are computed again.
         inputs: the files and modules that the study needs.
@@ -147,6 +148,7 @@ def store_problem(spec: RunSpec) -> str:
 @lru_cache(maxsize=2)
 def _session(place: Place, root: str, document: str, inputs: Inputs) -> tuple[Store, Results]:
     check_root(place, root)
+    document = document or read_root(place)["attributes"]["study"]
     tables = json.loads(at_hand(document, inputs))
     store = open_store(place, Study(**tables, where=str(place)))
     return store, Results(store)

@@ -38,11 +38,30 @@ PATIENCE = 120.0
 
 
 class Pace:
-    """Real seconds for a nominal one, as measured so far; shared by all threads of a driver."""
+    """Real seconds for a nominal one, as measured so far, and how many a stage has still to send.
+
+    Shared by all threads of a driver.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._real = self._nominal = 0.0
+        self._waiting = 0.0
+
+    def begin(self, nominal: float) -> None:
+        """Begin a stage of so many nominal seconds."""
+        with self._lock:
+            self._waiting = nominal
+
+    def send(self, nominal: float) -> None:
+        """Note that so much has been sent to workers, or come back if it is negative."""
+        with self._lock:
+            self._waiting -= nominal
+
+    @property
+    def left(self) -> float | None:
+        """The expected duration of what is still to be sent; None before anything was measured."""
+        return self.real(max(self._waiting, 0.0))
 
     def learn(self, real: float, nominal: float) -> None:
         """Take in a finished bundle."""
@@ -186,19 +205,21 @@ class _Submission:
     def _submit(self) -> None:
         while self._waiting and len(self._running) < self._roster.wanted():
             bundle = self._next_bundle()
+            cost = sum(task.cost for task in bundle)
+            self._crew.pace.send(cost)
             future = self._client.submit(
                 compute_bundle,
                 self._spec,
                 [task.shard for task in bundle],
                 pure=False,
-                priority=sum(task.cost for task in bundle),
+                priority=cost,
             )
             self._running[future.key] = (future, bundle)
             future.add_done_callback(self._ended.put)
 
     def _next_bundle(self) -> list[Task]:
         """The next tasks: four seconds of them or more, less towards the end."""
-        left = self._crew.pace.real(sum(task.cost for task in self._waiting))
+        left = self._crew.pace.left  # of the stage, not of this batch: others keep workers busy
         bundle = [self._waiting.popleft()]
         if left is None:
             return bundle
@@ -211,10 +232,14 @@ class _Submission:
             cost += bundle[-1].cost
         return bundle
 
+    def _give_back(self, tasks: Sequence[Task]) -> None:
+        self._waiting.extend(tasks)
+        self._crew.pace.send(-sum(task.cost for task in tasks))
+
     def _collect(self, future: "Future[Any]") -> None:
         _, bundle = self._running.pop(future.key)
         if future.status == "cancelled":
-            self._waiting.extend(bundle)
+            self._give_back(bundle)
             return
         error = future.exception() if future.status == "error" else None
         if error is not None and type(error).__name__ == "KilledWorker":
@@ -224,7 +249,7 @@ class _Submission:
         else:
             tokens = future.result()
             left = {token.shard for token in tokens if token.left}  # the worker had to end
-            self._waiting.extend(task for task in bundle if task.shard in left)
+            self._give_back([task for task in bundle if task.shard in left])
             done = [task for task in bundle if task.shard not in left]
             _record([t for t in tokens if not t.left], done, self._crew, self._monitor)
         future.release()

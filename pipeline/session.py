@@ -24,7 +24,6 @@ from pipeline.analysis.rates import widest_half_width
 from pipeline.compute import RunSpec
 from pipeline.errors import StoreError, StudyError, UnreachableError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
-from pipeline.figures import draw_figures
 from pipeline.folder import Folder
 from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor
@@ -220,6 +219,8 @@ def analyse_and_draw(store: Store, folder: Path, *, partial: bool = False) -> No
     store.check_unchanged()
     analyse(store, partial=partial)
     if folder.is_dir():
+        from pipeline.figures import draw_figures  # a second to import, for those who draw alone
+
         draw_figures(store, folder)
 
 
@@ -274,7 +275,9 @@ class Session:
     @property
     def spec(self) -> RunSpec:
         """What workers have to know."""
-        document = json.dumps(self.study.document())
+        document = json.dumps(self.study.document())  # with 10⁵ seeds that is half a megabyte
+        if document == self.store.root.attrs["study"]:
+            document = ""
         place, root = self.store.place.absolute(), self.store.digest
         return RunSpec(place, root, document, fingerprint(), self.redo, self.inputs)
 
@@ -365,6 +368,7 @@ class Session:
         """Show the progress of a step."""
         points = sum(task.points for task in plan.tasks)
         cost = sum(task.cost for task in plan.tasks)
+        self.crew.pace.begin(cost)
         with self.monitor.stage(plan.step.name, points, cost, self.crew.workers):
             yield
 

@@ -83,6 +83,7 @@ def disk(place: Any) -> Iterator[Disk]:
 
 
 @needs_mounts
+@pytest.mark.slow
 def test_read_only_store_is_read_and_not_written(disk: Disk) -> None:
     disk.do("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", "disk")
     place = disk.place

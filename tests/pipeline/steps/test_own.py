@@ -84,6 +84,7 @@ def test_own_step_runs(own: dict[str, Any], write_step: Write, workers: int) -> 
         np.testing.assert_array_equal(peak, density)
 
 
+@pytest.mark.slow
 def test_own_step_on_the_command_line(own: dict[str, Any], write_step: Write, write: Any) -> None:
     own["study"]["steps"] = [write_step("told"), "limit"]
     folder = write(own).parent
