@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import xarray as xr
 
+pytestmark = pytest.mark.slow
+
 STORE = "runs/long/data.zarr"
 STUDY = """
 [study]
@@ -52,7 +54,6 @@ def test_drivers_with_equal_grids_work_together(place: Any) -> None:
     assert_agrees_with_a_fresh_store(place)
 
 
-@pytest.mark.slow
 def test_store_grows_only_when_no_other_driver_works(place: Any) -> None:
     write(place, 200)
     driver = place.start("run", "study.toml", "--direct", "--workers", "1")
@@ -74,7 +75,6 @@ def test_store_grows_only_when_no_other_driver_works(place: Any) -> None:
     assert place.left() == set()
 
 
-@pytest.mark.slow
 def test_driver_under_which_the_store_grows_ends_and_loses_nothing(place: Any) -> None:
     """Its heartbeat is taken away, as if it had been suspended for a minute on another host."""
     write(place, 24)

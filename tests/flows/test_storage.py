@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STORE = "disk/x.zarr"
 STUDY = """
 [study]
@@ -83,7 +85,6 @@ def disk(place: Any) -> Iterator[Disk]:
 
 
 @needs_mounts
-@pytest.mark.slow
 def test_read_only_store_is_read_and_not_written(disk: Disk) -> None:
     disk.do("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", "disk")
     place = disk.place
@@ -139,7 +140,6 @@ def back(disk: Disk) -> None:
 
 
 @needs_mounts
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "mend", "said"),
     [
