@@ -125,18 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_json(plan)
 
     run = verbs.add_parser("run", help="compute what is missing, analyse, and report")
-    _add_study(run)
-    run.add_argument("--store", help="path of the store (default: runs/<name>/data.zarr)")
-    run.add_argument("--dry-run", action="store_true", help="say what would be computed")
-    _add_running(run)
-    _add_json(run)
+    _add_run(run, "say what would be computed")
 
     submit = verbs.add_parser("submit", help="run as a job of Slurm: the driver, or all of it")
-    _add_study(submit)
-    submit.add_argument("--store", help="path or URL of the store (default: runs/<name>/data.zarr)")
-    submit.add_argument("--dry-run", action="store_true", help="print the job's script")
-    _add_running(submit)
-    _add_json(submit)
+    _add_run(submit, "print the job's script")
 
     status = verbs.add_parser("status", help="how far a store is")
     status.add_argument("store")
@@ -194,13 +186,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_run(parser: argparse.ArgumentParser, dry_run: str) -> None:
+    _add_study(parser)
+    _add_new_store(parser)
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    _add_running(parser)
+    _add_json(parser)
+
+
+def _add_new_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", help="path or URL of the store (default: runs/<name>/data.zarr)")
+
+
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "studies", nargs="*", default=["quickstart"], help="study files, or names of shipped ones"
     )
     parser.add_argument("--cron", help="when to run, as '0 2 * * *'; else as the server is asked")
     parser.add_argument("--timezone", default="UTC", help="of --cron, as Europe/Paris")
-    parser.add_argument("--store", help="path or URL of the store (default: runs/<name>/data.zarr)")
+    _add_new_store(parser)
     parser.add_argument(
         "--retry", choices=["none", "failed", "all"], default="none", help="failures done again"
     )

@@ -25,7 +25,7 @@ from pipeline.heartbeat import other_drivers
 from pipeline.plan import StepPlan, Task
 from pipeline.report.page import write_report
 from pipeline.session import Session, Summary, batches, run_folder
-from pipeline.status import Status
+from pipeline.status import redone
 from pipeline.study import Study
 
 prepared: contextvars.ContextVar[Session] = contextvars.ContextVar("prepared")
@@ -92,7 +92,7 @@ def sweep(
         return _run(session)
 
     chosen = chosen_cluster(loaded.cluster, options)
-    summary, _ = drive(loaded, places, chosen, options, study, _redo(retry), stages)
+    summary, _ = drive(loaded, places, chosen, options, study, redone(retry), stages)
     return _outcome(opened[0], summary)
 
 
@@ -101,13 +101,6 @@ def _seconds(text: str | None) -> float | None:
         return duration(text) if text else None
     except ArgumentTypeError as error:
         raise StudyError(f"max_time: {error}") from None
-
-
-def _redo(retry: str) -> frozenset[int]:
-    """The statuses whose points are computed again."""
-    failures = [status for status in Status if status > Status.DONE]
-    lowest = {"all": Status.CFL, "failed": Status.TIMEOUT}.get(retry)
-    return frozenset(int(s) for s in failures if lowest is not None and s >= lowest)
 
 
 def _run(session: Session) -> Summary:

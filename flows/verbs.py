@@ -32,7 +32,7 @@ from pipeline.session import (
     folder_of,
     run_folder,
 )
-from pipeline.status import Status
+from pipeline.status import Status, redone
 from pipeline.store import Store, check_usable, check_writable, open_store, stored_study
 from pipeline.study import Study
 from pipeline.terminal import (
@@ -155,8 +155,7 @@ def retry(options: Namespace) -> int:
     study = stored_study(place)
     check_usable(place, study)
     cluster = chosen_cluster(None, options)
-    failures = [status for status in Status if status not in (Status.PENDING, Status.DONE)]
-    redo = frozenset(int(s) for s in failures if options.all or s >= Status.TIMEOUT)
+    redo = redone("all" if options.all else "failed")
     places = RunFolder(folder_of(place, study.name), place)
     return _end(*drive(study, places, cluster, options, str(place), redo), places, options)
 

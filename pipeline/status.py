@@ -29,6 +29,16 @@ KEEPS_DATA = (Status.DONE, Status.NOT_CONVERGED)
 """The statuses with which a point has numbers that later steps may use."""
 
 
+def redone(which: str) -> frozenset[int]:
+    """The statuses whose points a retry computes again.
+
+    Args:
+        which: none; failed, by lack of time or memory, by an error, or upstream; or all failures.
+    """
+    lowest = {"failed": Status.TIMEOUT, "all": Status.CFL}.get(which)
+    return frozenset(int(s) for s in Status if lowest is not None and s >= lowest)
+
+
 class UpstreamError(Exception):
     """A point that this one needs has no numbers."""
 

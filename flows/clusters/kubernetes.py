@@ -20,6 +20,7 @@ NANNY = 300 * 10**6
 """Bytes that a pod gets besides its worker's memory, for the process that watches it."""
 SCHEDULER_MEMORY = "2G"
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
+SCRATCH = "/tmp"  # noqa: S108 - in a pod: all that its containers can write to
 ENDING = 600
 """Seconds that a worker which is told to end has for the shard that it works on."""
 
@@ -80,7 +81,7 @@ def _pod(container: dict[str, Any], grace: int) -> dict[str, Any]:
                     "readOnlyRootFilesystem": True,
                     "capabilities": {"drop": ["ALL"]},
                 },
-                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+                "volumeMounts": [{"name": "tmp", "mountPath": SCRATCH}],
             }
         ],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
@@ -95,7 +96,7 @@ def _worker(settings: Cluster) -> dict[str, Any]:
         "args": [
             *("dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--nanny"),
             *("--memory-limit", f"{memory}B", "--death-timeout", "60"),
-            *("--local-directory", "/tmp", "--no-dashboard"),  # noqa: S108
+            *("--local-directory", SCRATCH, "--no-dashboard"),
             *("--dashboard-address", "127.0.0.1:0"),
         ],
         "env": _variables(settings, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
@@ -126,7 +127,7 @@ def _scheduler(settings: Cluster, ports: dict[str, int]) -> dict[str, Any]:
 
 
 def _variables(settings: Cluster, **more: str) -> list[dict[str, str]]:
-    variables = {"MEANFIELD_CACHE_DIR": "/tmp/meanfield"} | more | settings.environment  # noqa: S108
+    variables = {"MEANFIELD_CACHE_DIR": f"{SCRATCH}/meanfield"} | more | settings.environment
     return [{"name": name, "value": value} for name, value in variables.items()]
 
 

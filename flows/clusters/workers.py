@@ -5,14 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.cli import PACKAGES
 from pipeline.compute import RunSpec, store_problem
 from pipeline.errors import ClusterError
 from pipeline.provenance import differences, fingerprint
 
 if TYPE_CHECKING:
     from dask.distributed import Client
-
-PACKAGES = ("solvers", "pipeline", "flows")
 
 
 def check_workers(client: "Client") -> None:

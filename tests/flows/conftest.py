@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 import xarray as xr
+
+from flows.server import EphemeralServer
 
 MARK = "MEANFIELD_TEST_PLACE"
 
@@ -91,3 +94,12 @@ def points(store: Path) -> int:
 def place(tmp_path: Path) -> Place:
     """A folder to run `meanfield` in."""
     return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EphemeralServer]:
+    """A Prefect server of its own for a module of tests."""
+    home = tmp_path_factory.mktemp("prefect")
+    with EphemeralServer.start(home, home / "server.log") as server:
+        server.wait()
+        yield server

@@ -21,6 +21,7 @@ from flows.server import EphemeralServer
 from pipeline.heartbeat import heartbeat
 from pipeline.place import place_of
 from solvers.errors import MeanfieldError
+from tests.services.prefect import ask
 
 STUDY = """
 [study]
@@ -37,24 +38,6 @@ seed = { count = 3 }
 """
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EphemeralServer]:
-    home = tmp_path_factory.mktemp("prefect")
-    with EphemeralServer.start(home, home / "server.log") as server:
-        server.wait()
-        yield server
-
-
-def ask(server: EphemeralServer, path: str, **body: Any) -> Any:
-    request = urllib.request.Request(
-        server.url + path,
-        data=json.dumps(body).encode(),
-        headers={"content-type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
 
 
 def meanfield(

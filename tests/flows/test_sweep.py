@@ -6,14 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from flows.server import EphemeralServer
+from tests.services.prefect import ask
 
 STUDY = """
 [study]
@@ -28,24 +24,6 @@ cells = [50]
 particles = [100, 1000]
 seed = { count = 3 }
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EphemeralServer]:
-    home = tmp_path_factory.mktemp("prefect")
-    with EphemeralServer.start(home, home / "server.log") as server:
-        server.wait()
-        yield server
-
-
-def ask(server: EphemeralServer, path: str, **body: Any) -> Any:
-    request = urllib.request.Request(
-        server.url + path,
-        data=json.dumps(body).encode(),
-        headers={"content-type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
 
 
 def command(folder: Path, server: EphemeralServer, *arguments: str) -> subprocess.Popen[str]:

@@ -104,18 +104,18 @@ def test_codecs_of_others(store: Folder, change: Change) -> None:
         stored_study(store)
 
 
-@pytest.mark.parametrize("name", ["../outside/new", "/tmp/meanfield-evil", "particles/../../evil"])
+@pytest.mark.parametrize("name", ["../outside/new", "{outside}/evil", "particles/../../evil"])
 def test_names_that_lead_out(
-    store: Folder, change: Change, tables: dict[str, Any], name: str
+    store: Folder, change: Change, tables: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     def add(document: dict[str, Any]) -> None:
         nodes = document["consolidated_metadata"]["metadata"]
-        nodes[name] = nodes["particles"]
+        nodes[name.format(outside=tmp_path)] = nodes["particles"]
 
     change(store, add)
     with pytest.raises(StoreError, match="is no array or group that meanfield writes"):
         open_and_grow(store, Study(**tables))
-    assert not Path("/tmp/meanfield-evil").exists()
+    assert not (tmp_path / "evil").exists()
 
 
 @pytest.mark.parametrize("link", ["particles", "particles/w1", "particles/w1/c", "analysis"])
