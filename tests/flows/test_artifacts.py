@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from flows import artifacts
-from flows.sweep import _outcome, _redo
+from flows.sweep import _outcome
 from pipeline.place import place_of
 from pipeline.plan import Count
 from pipeline.report.facts import Failed
 from pipeline.session import RunFolder, Summary
+from pipeline.status import redone
 
 
 def session(store: str | Path, name: str = "My_Study.2", **more: Any) -> Any:
@@ -63,5 +64,5 @@ def test_state_that_a_run_ends_in() -> None:
 
 @pytest.mark.parametrize(("word", "codes"), [("none", []), ("failed", [6, 7, 8, 9])])
 def test_what_is_computed_again(word: str, codes: list[int]) -> None:
-    assert sorted(_redo(word)) == codes
-    assert sorted(_redo("all")) == list(range(2, 10))
+    assert sorted(redone(word)) == codes
+    assert sorted(redone("all")) == list(range(2, 10))
