@@ -59,7 +59,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         )
         return 2
     options = _parser().parse_args(arguments)
-    computes = options.verb == "retry" or (options.verb == "run" and not options.dry_run)
+    computes = options.verb in ("retry", "regress") or (
+        options.verb == "run" and not options.dry_run
+    )
     if computes and options.cluster in (None, "local"):
         from pipeline import forkserver
 
@@ -175,6 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(retry)
     _add_json(retry)
 
+    _add_regress(verbs.add_parser("regress", help="run a study and say whether its numbers moved"))
+    _add_baseline(verbs.add_parser("baseline", help="names for nights of regression runs"))
+
     _add_serve(verbs.add_parser("serve", help="run studies on a schedule, on a Prefect server"))
 
     point = verbs.add_parser("point", help="recompute one point, and compare with the store")
@@ -198,6 +203,49 @@ def _add_new_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", help="path or URL of the store (default: runs/<name>/data.zarr)")
 
 
+def _add_regress(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="STUDY|STORE", help="a study file, one that ships, or a finished store"
+    )
+    _add_overrides(parser)
+    _add_night(parser)
+    folder = "where the verdict and the page go (default: runs/<name>/regression/<night>)"
+    parser.add_argument("--folder", help=folder)
+    _add_cluster(parser)
+    parser.add_argument("--direct", action="store_true", help="without Prefect")
+    _add_json(parser)
+
+
+def _add_night(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--baseline", help="name or store to compare with (default: the only one)")
+    _add_history(parser, "runs/<name>/history")
+    parser.add_argument("--notify", metavar="COMMAND", help="run on alarms, with verdict.json")
+    block = "a notification block of the Prefect server, as slack-webhook/nights"
+    parser.add_argument("--notify-block", metavar="SLUG", help=block)
+
+
+def _add_history(parser: argparse.ArgumentParser, default: str) -> None:
+    text = f"path or URL of the history (default: {default})"
+    parser.add_argument("--history", metavar="PLACE", help=text)
+
+
+def _add_baseline(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, text in (
+        ("set", "give a night, or a finished store, a name"),
+        ("list", "nights and baselines of a history"),
+        ("show", "what a baseline is"),
+        ("remove", "take a name away; the night stays"),
+    ):
+        verb = actions.add_parser(action, help=text)
+        if action != "list":
+            verb.add_argument("name")
+        if action == "set":
+            verb.add_argument("night", metavar="STORE|NIGHT")
+        _add_history(verb, "the only one below runs/")
+        _add_json(verb)
+
+
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "studies", nargs="*", default=["quickstart"], help="study files, or names of shipped ones"
@@ -217,7 +265,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", help="a study file (TOML)")
+    parser.add_argument("study", help="a study file (TOML), or the name of one that ships")
     _add_overrides(parser)
 
 

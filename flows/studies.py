@@ -24,8 +24,9 @@ def study_file(text: str) -> Path:
     Raises:
         StudyError: for a name that none has.
     """
-    if text.endswith(".toml") or Path(text).exists():
-        return Path(text)
+    path = Path(text)
+    if text.endswith(".toml") or (path.exists() and not path.is_dir()):
+        return path
     shipped = shipped_studies()
     if text not in shipped:
         hint = nearest(text, shipped)

@@ -1,6 +1,7 @@
 """The command line in a folder of its own, and the processes that descend from it."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import xarray as xr
 
+from flows import cli
 from flows.server import EphemeralServer
 
 MARK = "MEANFIELD_TEST_PLACE"
@@ -50,6 +52,24 @@ class Place:
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Run a verb to its end: exit status, output, errors."""
         return self.end(self.start(*arguments))
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a verb that starts no processes in this one, which saves seconds."""
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with (
+                contextlib.chdir(self.folder),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
+                status = cli.main(arguments)
+        except SystemExit as end:
+            status = int(str(end.code))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return status, out.getvalue(), err.getvalue()
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
         """Wait for a command: exit status, output, errors; none of them a traceback."""

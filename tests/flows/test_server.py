@@ -155,6 +155,7 @@ def test_server_dies_with_a_killed_driver(
     until(lambda: not drivers.leftovers(), timeout=5.0)
 
 
+@pytest.mark.slow
 def test_server_dies_while_migrating_a_new_home(fresh: Drivers) -> None:
     process = fresh.start("say('now'); time.sleep(600)")
     fresh.said(process, "now")
@@ -166,7 +167,12 @@ def test_server_dies_while_migrating_a_new_home(fresh: Drivers) -> None:
         again.wait()
 
 
-@pytest.mark.parametrize("child", ["python", "forked", "sleep"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "child", [pytest.param("python", marks=SLOW), pytest.param("forked", marks=SLOW), "sleep"]
+)
 def test_other_children_of_the_driver_do_not_keep_the_server(drivers: Drivers, child: str) -> None:
     children = {
         "python": "import subprocess; subprocess.Popen([sys.executable, '-c', 'import time;"
@@ -224,6 +230,7 @@ def test_flow_is_recorded_and_quiet(drivers: Drivers) -> None:
     assert 0 < tasks <= 20
 
 
+@pytest.mark.slow
 def test_two_drivers_share_a_new_home(fresh: Drivers) -> None:
     program = FLOW + "print(sweep(driver_identity(), 40, 0))\nserver.stop()"
     both = [fresh.start(program) for _ in range(2)]
@@ -241,6 +248,7 @@ def test_two_drivers_share_a_new_home(fresh: Drivers) -> None:
     assert not {state for state, _ in tasks} & {"FAILED", "CRASHED", "CANCELLED"}
 
 
+@pytest.mark.slow
 def test_runs_of_dead_drivers_are_marked_crashed_and_of_live_ones_are_not(fresh: Drivers) -> None:
     dead = fresh.start(FLOW + "sweep(driver_identity(), 0, 600)")
     fresh.said(dead, "running")

@@ -36,24 +36,24 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_verify_is_about_damage(place: Any) -> None:
     Study(**TRAINED).run("trained.zarr")
-    status, out, _ = place.run("status", "trained.zarr", "--json")
+    status, out, _ = place.call("status", "trained.zarr", "--json")
     assert (status, json.loads(out)["points"]["train"]["failed"]) == (1, {"5": 1})
-    status, out, _ = place.run("verify", "trained.zarr")
+    status, out, _ = place.call("verify", "trained.zarr")
     assert status == 0
     assert "no damage" in out
     Path("trained.zarr/train/cost/c/0/0").write_bytes(b"")
-    status, out, _ = place.run("verify", "trained.zarr")
+    status, out, _ = place.call("verify", "trained.zarr")
     assert status == 1
     assert "train/cost" in out
 
 
 def test_verify_tells_a_lost_status_from_a_whole_store(place: Any) -> None:
     Study(**PARTICLES).run("small.zarr")
-    assert place.run("verify", "small.zarr")[0] == 0
+    assert place.call("verify", "small.zarr")[0] == 0
     for path in Path("small.zarr/particles/status").rglob("c/**/*"):
         if path.is_file():
             path.unlink()
-    status, out, _ = place.run("verify", "small.zarr", "--json")
+    status, out, _ = place.call("verify", "small.zarr", "--json")
     assert status == 1
     assert json.loads(out)["points"]["particles"]["pending"] == 6
 
@@ -88,7 +88,7 @@ def test_compare_says_what_is_not_compared(place: Any) -> None:
     Study(**PARTICLES).run("one.zarr")
     other = {**PARTICLES, "axes": {**PARTICLES["axes"], "integrator": ["euler", "ssprk3"]}}
     Study(**other).run("two.zarr")
-    status, _, err = place.run("compare", "one.zarr", "two.zarr")
+    status, _, err = place.call("compare", "one.zarr", "two.zarr")
     assert status == 2
     said = "the dimension integrator is only in two.zarr, and one.zarr has integrator = rk4"
     assert err.strip().endswith(f"nothing to compare: {said}")

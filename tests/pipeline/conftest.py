@@ -52,3 +52,9 @@ def write(tmp_path: Path) -> Any:
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in its own folder: what it writes below runs/ goes away with it."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave figures out at the end of runs: they take longer than a tiny study."""
+    monkeypatch.setattr("pipeline.figures.draw_figures", lambda *_: [])

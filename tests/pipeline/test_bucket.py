@@ -29,6 +29,8 @@ from pipeline.store import create, open_store, stored_study
 from pipeline.study import Study
 from pipeline.verify import verify
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 class InMemory(Bucket):
     """A bucket whose objects are in this process, shared by all that have its name."""

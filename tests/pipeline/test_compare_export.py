@@ -19,6 +19,8 @@ from pipeline.run import run_stages
 from pipeline.session import open_session, run_folder
 from pipeline.study import Study
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 @pytest.fixture
 def store(tiny: dict[str, Any]) -> Path:

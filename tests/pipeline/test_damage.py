@@ -20,6 +20,8 @@ from pipeline.session import Summary, open_session, run_folder
 from pipeline.study import Study
 from pipeline.verify import verify
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 def run(document: dict[str, Any], store: str, redo: frozenset[int] = frozenset()) -> Summary:
     study = Study(**copy.deepcopy(document))
@@ -55,11 +57,26 @@ KINDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def two_seeds(tables: dict[str, Any]) -> dict[str, Any]:
+    """A study that is smaller still."""
+    return copy.deepcopy(tables) | {"axes": tables["axes"] | {"seed": {"count": 2}}}
+
+
+@pytest.fixture(scope="module")
+def finished(two_seeds: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its store, not to be changed."""
+    store = tmp_path_factory.mktemp("finished") / "store.zarr"
+    run(two_seeds, str(store))
+    return store
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", ["flip", "delete", "cut"])
-def test_damage_is_told_and_mended(tiny: dict[str, Any], kind: str, damage: str) -> None:
-    tiny["axes"]["seed"] = {"count": 2}
-    run(tiny, "store.zarr")
+def test_damage_is_told_and_mended(
+    two_seeds: dict[str, Any], finished: Path, kind: str, damage: str
+) -> None:
+    shutil.copytree(finished, "store.zarr")
     before = contents("store.zarr")
     assert damages("store.zarr") == []
     victim, said = KINDS[kind]
@@ -73,13 +90,14 @@ def test_damage_is_told_and_mended(tiny: dict[str, Any], kind: str, damage: str)
     else:
         file.unlink()
     assert any(said in text for text in damages("store.zarr"))
-    mended = run(tiny, "store.zarr")
+    mended = run(two_seeds, "store.zarr")
     assert mended.exit == 0
     assert (mended.computed > 0) == (kind in ("chunk", "field", "pde"))
     assert damages("store.zarr") == []
     assert contents("store.zarr") == before
 
 
+@pytest.mark.slow
 def test_every_chunk_of_a_training_is_missed_and_mended(tiny: dict[str, Any]) -> None:
     """Also of variables that may hold NaN, and of integers: a missing chunk reads as filled."""
     tiny["study"]["steps"] = ["train", "limit"]

@@ -21,6 +21,8 @@ from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.study import Study
 from pipeline.verify import verify
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 def session_of(
     document: dict[str, Any], store: str, redo: frozenset[int] = frozenset()

@@ -20,6 +20,8 @@ from pipeline.shards import Shard, missing_points, read_block
 from pipeline.status import Status
 from pipeline.study import Study
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 class KilledWorker(Exception):  # noqa: N818
     """Named as Dask's, which is known by its name."""

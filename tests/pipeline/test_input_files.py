@@ -19,6 +19,8 @@ from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.study import Study
 from pipeline.verify import verify
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 DATA = Path("data.npy")
 
 

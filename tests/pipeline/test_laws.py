@@ -17,6 +17,8 @@ from solvers.distributions import Affine, Beta, Mixture, Normal, Product, Unifor
 from solvers.sampling import sample
 from solvers.vector_particles import integrate_vectors, vector_moments
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 UNIFORM = {"kind": "uniform", "low": -1.0, "high": 1.0}
 NORMAL = {"kind": "normal", "mean": 0.5, "std": 0.2}
 MIXTURE = {

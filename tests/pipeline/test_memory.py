@@ -18,6 +18,8 @@ from pipeline.run import run_stages, run_study
 from pipeline.session import open_session, run_folder
 from pipeline.study import Study
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 MEASURE = """
 import json, sys
 from pathlib import Path

@@ -14,6 +14,8 @@ from pipeline.session import FEWEST_SEEDS, Session, Summary, open_session, run_f
 from pipeline.store import open_store
 from pipeline.study import Study
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 
 @pytest.fixture
 def wanting(tiny: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.study import Study
 from pipeline.verify import verify
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 FAULTS = [errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EACCES]
 
 

@@ -20,6 +20,8 @@ from pipeline.store import open_store
 from pipeline.study import Study
 from solvers.training import linear_optimum
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
 TRAIN: dict[str, Any] = {
     "study": {"name": "trained", "seed": 7, "steps": ["train", "limit", "particles"]},
     "problem": {

@@ -61,6 +61,7 @@ def study(here: Path, tables: dict[str, Any]) -> Path:
     return here / "study.toml"
 
 
+@pytest.mark.slow
 def test_a_run_with_failures(here: Path, study: Path) -> None:
     run = meanfield(here, "run", "study.toml", "--direct", "--workers", "1")
     assert run.returncode == 1, run.stderr
