@@ -147,6 +147,7 @@ class Monitor:
         if finished >= self._total or self._cost_done <= 0:
             return f"{text}, {elapsed:.1f} s"
         left = max(self._cost_total - self._cost_done, 0.0)
+        left = 0.0 if left < 1e-9 * self._cost_total else left  # what rounding leaves is nothing
         core_seconds = left * self._busy_seconds / self._cost_done
         eta = core_seconds / self.workers
         return f"{text}, {core_seconds / 3600:.3g} core-hours left, ETA {duration(eta)}"

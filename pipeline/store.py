@@ -291,7 +291,10 @@ def check_writable(place: Place) -> None:
         StoreError: if not.
     """
     if not place.writable:
-        raise StoreError(f"{place}: the store is not writable")
+        raise StoreError(
+            f"{place}: the store is not writable; it takes write permission on its folder, or "
+            "credentials for its bucket"
+        )
 
 
 def _new_values(study: Study) -> dict[str, bytes]:

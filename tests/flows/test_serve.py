@@ -196,6 +196,7 @@ def test_what_cannot_be_served_is_refused(
         serve(_parser().parse_args(["serve", *arguments]))
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     result = meanfield(tmp_path, "serve", PREFECT_API_URL="http://127.0.0.1:9/api")
     assert result.returncode == 2
@@ -203,6 +204,7 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert "no Prefect server answers there" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_schedule_that_is_none_is_refused(tmp_path: Path, server: EphemeralServer) -> None:
     result = meanfield(tmp_path, "serve", "--cron", "at night", PREFECT_API_URL=server.url)
     assert result.returncode == 2

@@ -135,6 +135,7 @@ def fresh(tmp_path: Path) -> Iterator[Drivers]:
     started.clear()
 
 
+SLOW = pytest.mark.slow
 PHASES = {
     "spawned": "say('now'); time.sleep(600)",
     "importing": "time.sleep(1.0); say('now'); time.sleep(600)",
@@ -142,8 +143,17 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["alone", "group"])
+@pytest.mark.parametrize(
+    ("phase", "kill"),
+    [
+        pytest.param("spawned", os.kill, id="spawned-alone"),
+        pytest.param("serving", os.killpg, id="serving-group"),
+        pytest.param("spawned", os.killpg, id="spawned-group", marks=SLOW),
+        pytest.param("serving", os.kill, id="serving-alone", marks=SLOW),
+        pytest.param("importing", os.kill, id="importing-alone", marks=SLOW),
+        pytest.param("importing", os.killpg, id="importing-group", marks=SLOW),
+    ],
+)
 def test_server_dies_with_a_killed_driver(
     drivers: Drivers, phase: str, kill: Callable[[int, int], None]
 ) -> None:
@@ -165,9 +175,6 @@ def test_server_dies_while_migrating_a_new_home(fresh: Drivers) -> None:
     until(lambda: not fresh.leftovers(), timeout=5.0)
     with EphemeralServer.start(fresh.home, fresh.home / "server.log") as again:
         again.wait()
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from flows.server import EphemeralServer
 from tests.services.prefect import ask
 
@@ -85,6 +87,7 @@ def running(server: EphemeralServer) -> list[str]:
     return [run["name"] for run in runs if run["state"]["type"] == "RUNNING"]
 
 
+@pytest.mark.slow
 def test_server_out_of_reach_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     result = subprocess.run(

@@ -68,9 +68,6 @@ def test_a_run_with_nothing_to_do_starts_no_server_and_no_workers(place: Any) ->
     assert "workers" not in err
     assert not Path("runs/.prefect").exists()
     assert json.loads(Path("runs/small/run.json").read_text())["computed"] == 0
-    status, out, err = place.run("run", "study.toml", "--json", "--direct", "-s", "axes.seed=[5]")
-    assert json.loads(out)["computed"] == 2
-    assert "workers" in err
 
 
 def test_failures_say_where_their_logs_are(place: Any) -> None:

@@ -43,7 +43,7 @@ def grown(document: dict[str, Any]) -> dict[str, Any]:
     return more
 
 
-@pytest.mark.parametrize("dask", [False, True])
+@pytest.mark.parametrize("dask", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_shards_are_abandoned_once_the_store_has_grown(tiny: dict[str, Any], dask: bool) -> None:
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(session_of(tiny, "one.zarr"))
@@ -110,6 +110,7 @@ def test_store_that_was_replaced_is_not_written(tiny: dict[str, Any]) -> None:
     assert files("one.zarr") == before
 
 
+@pytest.mark.slow
 def test_worker_that_lives_on_does_not_use_the_store_of_before_growth(
     tiny: dict[str, Any],
 ) -> None:

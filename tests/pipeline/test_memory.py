@@ -99,6 +99,7 @@ def test_steps_take_what_they_declare(tiny: dict[str, Any], tmp_path: Path) -> N
         assert measured <= declared <= 2.2 * measured, done.stdout
 
 
+@pytest.mark.slow
 def test_a_point_that_does_not_fit_its_worker(tiny: dict[str, Any]) -> None:
     tables = particles(tiny, 1000)
     tables["axes"]["particles"] = [1000, 100_000_000, 2000]

@@ -56,7 +56,7 @@ def study_of(axes: dict[str, list[Any]]) -> Study:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     grids=histories(),
     lengths=st.tuples(*[st.integers(1, 4)] * 3),
