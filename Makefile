@@ -13,7 +13,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-slow test-cluster services lint format bench chaos faults lock clean
+.PHONY: help setup run test test-slow test-cluster services lint format bench chaos planted faults lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ bench: setup ## measure speed, against peers
 
 chaos: setup ## kill runs, damage stores, and write docs/reliability.md (a quarter of an hour)
 	$(BIN)/python tests/chaos/chaos.py --seed 0 --kills 24 --report docs/reliability.md
+
+planted: setup ## plant faults in the solvers, and write what regression runs catch (an hour)
+	$(BIN)/python tests/regression/planted_faults.py --jobs 2 --report docs/regression-faults.md
 
 faults: setup services ## break a real cluster, and write docs/reliability-cluster.md (an hour), as root
 	$(BIN)/python tests/cluster/faults.py --seed 0 --faults 50 --report docs/reliability-cluster.md

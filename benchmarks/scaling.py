@@ -113,9 +113,9 @@ def quiet() -> Any:
 
 def thousand(workers: int, points: int) -> list[list[str]]:
     """Return rows: what a simulated run took."""
-    values = 5 * 7
+    values = 5 * 8
     overrides = [
-        "axes.particles={ from = 1e2, to = 1e5, per_decade = 2 }",
+        "axes.particles={ from = 1e2, to = 3.2e5, per_decade = 2 }",
         'study.steps=["particles"]',
     ]
     overrides.append(f"axes.seed={{ count = {points // values} }}")

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.axes import AMBIGUOUS, NOT_AXES
 from pipeline.cluster_settings import Cluster
+from pipeline.regression_settings import Regression, Rule
 from pipeline.settings import DISTRIBUTIONS, SECTIONS, ControlExpressions, ControlFile, Settings
 
 HEAD = """# Reference of the study file
@@ -35,6 +36,25 @@ CLUSTER = """The same table may stand in a file of your own, `~/.config/meanfiel
 the one that `MEANFIELD_CLUSTER_FILE` names: what a study says goes before it, and options
 (`--cluster`, `--workers`, `--min`, `--max`, `--tls`, `-s cluster.queue=main`) before both.
 """
+RULES = """What makes numbers agree, at the points that both nights have results for:
+
+* identical: they are equal.
+* tolerance: they differ by at most relative · size + absolute, each 0 unless given. The size of an
+  entry of a field is that of its largest entry.
+* equivalent: their means over the seeds differ by at most margin · mean (0.01 unless given), by two
+  one-sided t tests; seed by seed where both nights have the same seeds.
+* interval: their 95 % intervals allow it, or, with a margin, show that they differ by no more.
+* order: they differ by at most the margin (0.05 unless given).
+* not-above: the new one is above the old one by at most relative · size + absolute.
+* ratio: it is at most 1 + margin (1.25 unless given) times what earlier nights lead to expect, in
+  units of a calibration kernel's time or memory.
+* ignored: always.
+
+Without a rule of the study's a status, and what else stands for words, is identical; what has seeds
+is equivalent; fits with intervals go by them, and orders by order; iterations and substeps may rise
+by some per cent; `*/wall_seconds` and `run/memory` are ratios; all else has a tolerance above
+rounding: 1e-8 relative (1e-4 for trained controls) and 1e-11 absolute.
+"""
 FORMS = """## Distributions
 
 Values of `initial` and `target`, and of the keys below that take a distribution:
@@ -46,12 +66,14 @@ are for `target` alone.
 def reference() -> str:
     """The whole page."""
     parts = [HEAD]
-    for section, model in {**SECTIONS, "cluster": Cluster}.items():
+    sections = {**SECTIONS, "cluster": Cluster, "regression": Regression}
+    for section, model in sections.items():
         parts.append(f"## [{section}]\n\n{_text(model)}\n\n" + "\n".join(_table(model, section)))
         if section == "study":
             parts.append(AXES)
         if section == "cluster":
             parts.append(CLUSTER)
+    parts.append(f"### rules\n\n{_text(Rule)}\n\n" + "\n".join(_table(Rule)) + f"\n\n{RULES}")
     parts.append(FORMS)
     for kind, model in DISTRIBUTIONS.items():
         parts.append(f"### {kind}\n\n{_text(model)}\n\n" + "\n".join(_table(model)))

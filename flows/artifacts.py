@@ -84,7 +84,7 @@ def failures_page(
         lines += ["", "| point | status | reason | reproduce |", "|---|---|---|---|"]
         for failed in failures[:LISTED_FAILURES]:
             cells = (failed.point, failed.status, failed.reason, f"`{failed.command}`")
-            lines.append(f"| {' | '.join(map(_cell, cells))} |")
+            lines.append(f"| {' | '.join(map(cell, cells))} |")
     more = left_out + max(0, len(failures) - LISTED_FAILURES)
     if more:
         lines += ["", f"{more} more; the logs of this run are in `{session.places.logs}`."]
@@ -136,7 +136,7 @@ def _renew(session: Session, step: str, ended: threading.Event) -> None:
         last = ended.wait(RENEWAL_SECONDS)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A text that stays within one cell of a Markdown table."""
     short = text if len(text) <= CELL_WIDTH or text.startswith("`") else text[:CELL_WIDTH] + " …"
     return " ".join(short.replace("|", "\\|").split())

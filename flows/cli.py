@@ -253,6 +253,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cron", help="when to run, as '0 2 * * *'; else as the server is asked")
     parser.add_argument("--timezone", default="UTC", help="of --cron, as Europe/Paris")
     _add_new_store(parser)
+    nights = "run nights of `meanfield regress`, with the options of that verb"
+    parser.add_argument("--regression", action="store_true", help=nights)
+    _add_night(parser)
     parser.add_argument(
         "--retry", choices=["none", "failed", "all"], default="none", help="failures done again"
     )

@@ -162,7 +162,9 @@ def _stopping(session: Session, max_time: float | None) -> Iterator[None]:
 
     session.on_signal = on_signal
     timer = threading.Timer(max_time, on_time) if max_time else None
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    main = threading.current_thread() is threading.main_thread()  # others may not set handlers
+    numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+    before = {number: signal.getsignal(number) for number in numbers}
     session.watch_signals()
     if timer:
         timer.daemon = True

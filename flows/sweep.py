@@ -6,12 +6,14 @@ never talk to Prefect. The store is the truth: a run that the server has lost si
 """
 
 import contextvars
+import logging
 from argparse import ArgumentTypeError, Namespace
 from typing import Any, Literal
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun, FailedRun
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -33,6 +35,15 @@ prepared: contextvars.ContextVar[Session] = contextvars.ContextVar("prepared")
 
 finished: contextvars.ContextVar[list[Summary]] = contextvars.ContextVar("finished")
 """Where the flow leaves its summary for the command line that called it."""
+
+
+def _unless_it_returned_a_state(record: logging.LogRecord) -> bool:
+    """Whether to log what Prefect would: a run that ends as Cancelled or Failed has not crashed."""
+    error = record.exc_info and record.exc_info[1]
+    return not isinstance(error, (CancelledRun, FailedRun))
+
+
+logging.getLogger("prefect.flow_runs").addFilter(_unless_it_returned_a_state)
 
 THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=4)
 
@@ -78,7 +89,7 @@ def sweep(
     if session is not None:
         return _outcome(session, _run(session))
     options = Namespace(
-        cluster=cluster, workers=workers, max_time=_seconds(max_time), partial=partial, direct=True
+        cluster=cluster, workers=workers, max_time=seconds(max_time), partial=partial, direct=True
     )
     loaded = Study.load(study_file(study), overrides)
     places = run_folder(loaded, store)
@@ -96,7 +107,12 @@ def sweep(
     return _outcome(opened[0], summary)
 
 
-def _seconds(text: str | None) -> float | None:
+def seconds(text: str | None) -> float | None:
+    """The seconds of a time span such as 2h; None without one.
+
+    Raises:
+        StudyError: if it is none.
+    """
     try:
         return duration(text) if text else None
     except ArgumentTypeError as error:

@@ -1,7 +1,6 @@
 """What each verb of the command line does; every function returns the exit status."""
 
 import json
-import math
 import re
 import shutil
 import sys
@@ -14,13 +13,14 @@ from rich.console import Console
 
 from flows.clusters import chosen_cluster
 from flows.server import leave_unless_settled
-from flows.studies import shipped_studies, studies_folder
+from flows.studies import shipped_studies, studies_folder, study_file
 from pipeline.analysis.records import analysis_records
 from pipeline.analysis.text import print_analysis
 from pipeline.axes import label
 from pipeline.errors import StudyError
 from pipeline.layout import analysis_tables
 from pipeline.place import Place, place_of
+from pipeline.plain_json import without_nan
 from pipeline.plan import estimate, plan_step
 from pipeline.point import recompute
 from pipeline.power import outlook
@@ -76,7 +76,7 @@ def init(options: Namespace) -> int:
 
 def plan(options: Namespace) -> int:
     """Say what a study will take."""
-    study = Study.load(options.study, options.overrides)
+    study = Study.load(study_file(options.study), options.overrides)
     estimates = estimate(study)
     if options.json:
         steps = {
@@ -110,7 +110,7 @@ def run(options: Namespace) -> int:
     """Compute what is missing, analyse, and report."""
     from flows.driver import drive
 
-    study = Study.load(options.study, options.overrides)
+    study = Study.load(study_file(options.study), options.overrides)
     places = run_folder(study, options.store)
     cluster = chosen_cluster(study.cluster, options)
     if options.dry_run and places.store.exists():
@@ -126,7 +126,7 @@ def submit(options: Namespace) -> int:
     from flows.clusters.slurm import check_programs
     from flows.clusters.submit import batch_script, run_arguments, submit_script
 
-    study = Study.load(options.study, options.overrides)
+    study = Study.load(study_file(options.study), options.overrides)
     places = run_folder(study, options.store)
     cluster = chosen_cluster(study.cluster, options)
     check_usable(places.store, study)
@@ -165,6 +165,20 @@ def serve(options: Namespace) -> int:
     from flows.serve import serve as serve_studies
 
     return serve_studies(options)
+
+
+def regress(options: Namespace) -> int:
+    """Run a study, compare it with a baseline, judge it and keep it."""
+    from flows.regress import regress as run_night
+
+    return run_night(options)
+
+
+def baseline(options: Namespace) -> int:
+    """Set, list, show or remove the baselines of regression runs."""
+    from flows.regress import baseline as manage
+
+    return manage(options)
 
 
 def _end(summary: Summary, store: Store, places: RunFolder, options: Namespace) -> int:
@@ -382,13 +396,4 @@ def _how_to_go_on(summary: Summary, logs: Path) -> str:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(_without_nan(value), allow_nan=False))
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with null for what is no number: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(without_nan(value), allow_nan=False))

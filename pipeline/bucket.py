@@ -10,10 +10,11 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -29,7 +30,8 @@ from pipeline.errors import StoreError, StudyError, UnreachableError
 from pipeline.place import Place
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config, S3Credential
+    from obstore import ObjectMeta
+    from obstore.store import ClientConfig, S3Config, S3Credential
     from zarr.abc.store import ByteRequest
     from zarr.abc.store import Store as ZarrStore
 
@@ -44,6 +46,12 @@ PAUSE_SECONDS = 2.0
 CREDENTIAL_LIFE = timedelta(minutes=5)
 
 _URL = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])/([^?#\s]+)")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+OTHER_REFUSALS = {
+    "QuotaExceeded": "the quota of the bucket, or of its owner, is used up{}",
+    "RequestTimeTooSkewed": "the clock of this machine differs from the server's{}; set it right",
+}
+"""What servers refuse with the status 403 although the credentials are right."""
 _USER = re.compile(r"//[^/@\s]*@")
 
 
@@ -98,6 +106,10 @@ class Bucket(Place):
     def writable(self) -> bool:
         """Whether there are credentials to write with."""
         return _account().credentials is not None
+
+    def child(self, key: str) -> "Bucket":
+        """The prefix below."""
+        return Bucket(self.bucket, f"{self.prefix}/{key}", self.patience)
 
     def patient(self) -> "Bucket":
         """The same place, for a run."""
@@ -188,6 +200,11 @@ class Bucket(Place):
         with contextlib.suppress(StoreError), self._told():
             obstore.delete(self.objects, key)
 
+    def clear(self) -> None:
+        """Remove every object below the prefix."""
+        for key in self.keys(""):
+            self.remove(key)
+
     def has(self, key: str) -> bool:
         """Whether there is such an object."""
         with contextlib.suppress(FileNotFoundError), self._told():
@@ -215,22 +232,35 @@ class Bucket(Place):
     def _no_bucket(self) -> StoreError:
         return StoreError(f"{self}: there is no bucket '{self.bucket}'; make it first")
 
+    def _refusal(self, answer: str) -> str:
+        """Why the server has refused; a request for an object's head alone is told no code."""
+        found = _CODE.search(answer)
+        code = found[1] if found else ""
+        who = "these credentials" if self.writable else "anonymous access"
+        usual = (
+            f"{who} may not do this there{{}}; see AWS_PROFILE, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, and the bucket's policy"
+        )
+        return OTHER_REFUSALS.get(code, usual).format(f" ({code})" if code else "")
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Say in the user's terms what obstore says; what is missing stays a FileNotFoundError."""
         try:
             yield
-        except (refusals.PermissionDeniedError, refusals.UnauthenticatedError, PermissionError):
-            who = "these credentials" if self.writable else "anonymous access"
-            raise StoreError(
-                f"{self}: {who} may not do this there; see AWS_PROFILE, AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, and the bucket's policy"
-            ) from None
+        except (
+            refusals.PermissionDeniedError,
+            refusals.UnauthenticatedError,
+            PermissionError,
+        ) as error:
+            raise StoreError(f"{self}: {self._refusal(str(error))}") from None
         except refusals.AlreadyExistsError:
             raise FileExistsError(str(self)) from None
         except refusals.BaseError as error:
             if "NoSuchBucket" in str(error):  # how a list of a bucket that is missing is refused
                 raise FileNotFoundError(str(self)) from None
+            if "403 Forbidden" in str(error):  # and one that is not allowed
+                raise StoreError(f"{self}: {self._refusal(str(error))}") from None
             reason = _USER.sub("//", " ".join(str(error).split()))[:200]
             raise UnreachableError(
                 f"{self}: {_account().where} does not answer as it should: {reason}"
@@ -270,6 +300,22 @@ class BucketStore(ObjectStore[S3Store]):
         with self._place._told():
             await super().delete(key)
 
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove all values below a prefix."""
+        with self._place._told():
+            await super().delete_dir(prefix)
+
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+        """The keys and prefixes directly below a prefix."""
+        with self._place._told():
+            async for name in super().list_dir(prefix):
+                yield name
+
+    async def _list(self, prefix: str | None = None) -> "AsyncGenerator[ObjectMeta, None]":
+        with self._place._told():  # what all other lists are made of
+            async for found in super()._list(prefix):
+                yield found
+
 
 @dataclass(frozen=True)
 class _Account:
@@ -279,11 +325,13 @@ class _Account:
         credentials: what gives credentials, renewed as they expire; None without any.
         endpoint: the address of the server, or "" for Amazon's.
         region: its region.
+        authorities: certificates of private authorities, as PEM; empty without any.
     """
 
     credentials: Any
     endpoint: str
     region: str
+    authorities: bytes
 
     @property
     def where(self) -> str:
@@ -306,9 +354,13 @@ def _account() -> _Account:
             session.full_config, session.get_scoped_config(), client_name="s3"
         ).provide()
         region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    except BotoCoreError as error:
+        bundle = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        authorities = Path(bundle).read_bytes() if bundle else b""
+    except (BotoCoreError, OSError) as error:
         raise StoreError(f"the settings of the object store make no sense: {error}") from None
-    return _Account(found and partial(_credential, found), endpoint or "", region or "us-east-1")
+    return _Account(
+        found and partial(_credential, found), endpoint or "", region or "us-east-1", authorities
+    )
 
 
 def _credential(found: Any) -> "S3Credential":
@@ -323,25 +375,36 @@ def _credential(found: Any) -> "S3Credential":
 
 
 def _open(bucket: str, prefix: str, patience: float) -> S3Store:
+    """The objects below a prefix.
+
+    Raises:
+        StoreError: if the environment or the profile does not make sense.
+    """
     account = _account()
     config: S3Config = {"region": account.region}
     if account.endpoint:
         config["endpoint"] = account.endpoint
     if account.credentials is None:
         config["skip_signature"] = True
-    return S3Store(
-        bucket,
-        prefix=prefix,
-        config=config,
-        client_options={
-            "allow_http": account.endpoint.startswith("http://"),
-            "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(seconds=REQUEST_SECONDS),
-        },
-        retry_config={
-            "max_retries": 1000,
-            "retry_timeout": timedelta(seconds=patience),
-            "backoff": {"max_backoff": timedelta(seconds=PAUSE_SECONDS)},
-        },
-        credential_provider=account.credentials,
-    )
+    options: ClientConfig = {
+        "allow_http": account.endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=5),
+        "timeout": timedelta(seconds=REQUEST_SECONDS),
+    }
+    if account.authorities:
+        options["root_certificate"] = account.authorities
+    try:
+        return S3Store(
+            bucket,
+            prefix=prefix,
+            config=config,
+            client_options=options,
+            retry_config={
+                "max_retries": 1000,
+                "retry_timeout": timedelta(seconds=patience),
+                "backoff": {"max_backoff": timedelta(seconds=PAUSE_SECONDS)},
+            },
+            credential_provider=account.credentials,
+        )
+    except ValueError as error:
+        raise StoreError(f"the settings of the object store make no sense: {error}") from None

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pipeline.errors import StudyError
+from pipeline.secrets import NAMES
 from pipeline.settings import Settings, Whole
 from pipeline.study_file import read_toml
 from pipeline.validation import nearest, validate
@@ -20,7 +21,8 @@ from pipeline.validation import nearest, validate
 KINDS = "local, slurm, kubernetes, tcp://host:port or tls://host:port"
 ADDRESS = re.compile(r"(tcp|tls)://([\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 DAY = 86400.0
-SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY")
+LEAST_MEMORY = 500e6
+"""What a worker takes for itself, before its first point."""
 
 
 def _kind(value: str) -> str:
@@ -48,6 +50,12 @@ def _walltime(value: str) -> str:
     return value
 
 
+def _enough(value: str) -> str:
+    if bytes_of(value) < LEAST_MEMORY:
+        raise ValueError("less than a worker takes for itself")
+    return value
+
+
 def _clock(value: Any) -> Any:
     """Accept 01:00:00 without quotation marks: TOML reads a time of day."""
     return value.isoformat() if isinstance(value, datetime.time) else value
@@ -55,7 +63,7 @@ def _clock(value: Any) -> Any:
 
 def _no_secret(value: Mapping[str, str]) -> Mapping[str, str]:
     for name in value:
-        if SECRET.search(name.upper()):
+        if NAMES.search(name):
             raise ValueError(
                 f"{name} looks like a secret; put it into a Secret, and its name into secrets"
             )
@@ -70,8 +78,8 @@ Line = Annotated[str, AfterValidator(_one_line)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,@+:/-]*$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([KMGT])(i?)B")
-Size = Annotated[str, Field(pattern=f"^{SIZE.pattern}$")]
-TIME = r"^(\d{1,3}-)?\d{1,3}:\d{2}:\d{2}$"
+Size = Annotated[str, Field(pattern=f"^{SIZE.pattern}$"), AfterValidator(_enough)]
+TIME = r"^(\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d$"
 Walltime = Annotated[str, BeforeValidator(_clock), Field(pattern=TIME), AfterValidator(_walltime)]
 
 
@@ -100,9 +108,11 @@ class Cluster(Settings):
         ge=1,
         le=1024,
         description="a whole number from 1 to 1024",
-        title="workers in each job or pod; each has one core",
+        title="workers in each job, on slurm; each has one core",
     )
-    memory: Size = Field("2GB", description="a size like 2GB or 1500MB", title="of each worker")
+    memory: Size = Field(
+        "2GB", description="a size like 2GB or 1500MB, 500MB or more", title="of each worker"
+    )
     patience: Annotated[float, BeforeValidator(_whole_seconds)] | None = Field(
         None,
         gt=0,
@@ -137,7 +147,9 @@ class Cluster(Settings):
         title="of the driver's job, for submit; that of the workers without it",
     )
     driver_memory: Size = Field(
-        "4GB", description="a size like 4GB", title="of the driver's job, for submit"
+        "4GB",
+        description="a size like 4GB, 500MB or more",
+        title="of the driver's job, for submit",
     )
     setup: tuple[Line, ...] = Field(
         (),
@@ -257,6 +269,11 @@ def _check(settings: Cluster) -> None:
         raise StudyError(
             f"cluster.min = {settings.min} is above cluster.max = {settings.max}; allowed: up to it"
         )
+    if settings.kind == "slurm" and settings.cores > settings.max:
+        raise StudyError(
+            f"cluster.cores = {settings.cores}, the workers of one job, is above cluster.max = "
+            f"{settings.max}; allowed: up to it"
+        )
     if settings.kind == "kubernetes" and settings.image is None:
         raise StudyError(
             "missing key 'cluster.image', which kubernetes needs; allowed: the name of a container "
@@ -264,8 +281,8 @@ def _check(settings: Cluster) -> None:
         )
     if settings.tls and settings.kind == "kubernetes":
         raise StudyError(
-            "cluster.tls: the Dask operator has no TLS; start scheduler and workers as in "
-            "deploy/kubernetes and use --cluster tls://host:port"
+            "cluster.tls: the Dask operator has no TLS; allowed: --cluster tls://host:port, with "
+            "scheduler and workers as in deploy/kubernetes, which use it"
         )
     if settings.tls and settings.kind.startswith("tcp:"):
         raise StudyError(

@@ -1,22 +1,12 @@
-"""Two stores side by side: which points both have, and by how much their numbers differ.
+"""Two stores side by side: by how much their numbers differ, at the points that both have."""
 
-Points are common where all their coordinates are. An axis that only one of the stores has is taken
-at the value that the other store has for that setting, if it is among the axis' values.
-"""
-
-import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from pipeline.analysis_tables import ANALYSIS
-from pipeline.axes import axis_value, brief, label, section_of
+from pipeline.alignment import Aligned, aligned, two_stores
 from pipeline.errors import StoreError
 from pipeline.place import Place
-from pipeline.root import read_root
 
 NOT_COMPARED = ("wall_seconds",)
 
@@ -46,41 +36,6 @@ class Difference:
         return self.only_one == 0 and self.largest <= tolerance
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One of the two stores.
-
-    Attributes:
-        path: where it is.
-        tree: its content.
-        axes: the stored values of each key, by axis.
-        tables: those of its study.
-    """
-
-    place: Place
-    tree: xr.DataTree
-    axes: Mapping[str, Mapping[str, list[Any]]]
-    tables: Mapping[str, Mapping[str, Any]]
-
-    def values(self, key: str) -> set[Any] | None:
-        """The stored values of a key; None where it is no axis."""
-        return next((set(keys[key]) for keys in self.axes.values() if key in keys), None)
-
-    def setting(self, key: str) -> Any:
-        """The one value of a key that is no axis, as an axis would store it; None without one."""
-        section, model, field = section_of(key) or ("", None, "")
-        value = self.tables.get(section, {}).get(field)
-        return None if value is None or model is None else label(_checked(model, field, value))
-
-
-def _checked(model: Any, field: str, value: Any) -> Any:
-    return axis_value(model, field, value, "store", f"study.{field}")
-
-
-class _UnlikeError(Exception):
-    """A variable has no common points because of its dimensions; says why."""
-
-
 def compare(left: Place, right: Place) -> list[Difference]:
     """Compare every variable that two stores have, at the coordinates that both have.
 
@@ -89,112 +44,25 @@ def compare(left: Place, right: Place) -> list[Difference]:
     Raises:
         StoreError: if one is no store of ours, or they have nothing in common.
     """
-    roots = [read_root(place)["attributes"] for place in (left, right)]
-    try:
-        with (
-            left.open_tree() as a,
-            right.open_tree() as b,
-        ):
-            one, other = (
-                _Side(place, tree, root["axes"], json.loads(root["study"]))
-                for place, tree, root in zip((left, right), (a, b), roots, strict=True)
-            )
-            found = list(_differences(one, other))
-    except StoreError:
-        raise
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(f"{left}, {right}: cannot be compared: {reason}") from None
+    with two_stores(left, right) as (one, other):
+        found = [
+            _difference(pair)
+            for pair in aligned(one, other)
+            if pair.path.rpartition("/")[2] not in NOT_COMPARED
+        ]
     if not any(difference.common for difference in found):
         reason = next((d.reason for d in found if d.reason), "no variable has a point in common")
         raise StoreError(f"{left}, {right}: nothing to compare: {reason}")
     return found
 
 
-def _differences(left: _Side, right: _Side) -> Iterator[Difference]:
-    paths = {node.path for node in right.tree.subtree}
-    coordinates = {key for side in (left, right) for keys in side.axes.values() for key in keys}
-    for node in left.tree.subtree:
-        if node.path not in paths:
-            continue
-        for name, array in node.data_vars.items():
-            other = right.tree[node.path].data_vars.get(name)
-            if other is None or name in NOT_COMPARED or name in coordinates:
-                continue
-            if node.path == "/analysis" and not _same_samples(str(name), left, right):
-                continue  # rates of other samples are other rates
-            path = f"{node.path.strip('/')}/{name}"
-            try:
-                yield _difference(path, *_common(array, left, other, right))
-            except _UnlikeError as unlike:
-                yield Difference(path, reason=str(unlike))
-
-
-def _same_samples(name: str, left: _Side, right: _Side) -> bool:
-    """Whether a number of the analysis was fitted to the same values in both stores."""
-    along = (t.along for t in ANALYSIS if name in {variable.name for variable in t.variables})
-    return all(left.values(key) == right.values(key) for keys in along for key in keys)
-
-
-def _common(
-    one: xr.DataArray, left: _Side, other: xr.DataArray, right: _Side
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Two arrays at the coordinates that both have.
-
-    Raises:
-        _UnlikeError: if their dimensions do not let them be compared.
-    """
-    one, other = _labelled(one, left), _labelled(other, right)
-    one, other = _at(one, left, other, right), _at(other, right, one, left)
-    for name in one.dims:
-        known = [name in array.indexes for array in (one, other)]
-        if any(known) and not all(known):
-            which = (left, right)[known.index(True)]
-            raise _UnlikeError(f"the dimension {name} has a coordinate in {which.place} only")
-        if not any(known) and one.sizes[name] != other.sizes[name]:
-            sizes = f"{one.sizes[name]} entries and {other.sizes[name]}"
-            raise _UnlikeError(f"the dimension {name} has no coordinate, and {sizes}")
-    one, other = xr.align(one, other, join="inner")
-    return one, other.transpose(*one.dims)
-
-
-def _labelled(array: xr.DataArray, side: _Side) -> xr.DataArray:
-    """The array alone, with zipped axes labelled by the values of their keys."""
-    array = array.reset_coords(drop=True)
-    for name, keys in side.axes.items():
-        if name in array.dims and list(keys) != [name]:
-            labels = [json.dumps(values) for values in zip(*keys.values(), strict=True)]
-            array = array.assign_coords({name: labels})
-    return array
-
-
-def _at(array: xr.DataArray, side: _Side, other: xr.DataArray, rest: _Side) -> xr.DataArray:
-    """The array without the axes that the other has not: at the settings of the other's study.
-
-    Raises:
-        _UnlikeError: if it has no such values.
-    """
-    for name in [name for name in array.dims if name not in other.dims]:
-        keys = side.axes.get(str(name), {})
-        wanted = tuple(rest.setting(key) for key in keys)
-        positions = list(zip(*keys.values(), strict=True))
-        if wanted not in positions:
-            pairs = zip(keys, wanted, strict=True)
-            given = ", ".join(
-                f"{key} = {brief(value)}" for key, value in pairs if value is not None
-            )
-            also = f", and {rest.place} has {given}" if given else ""
-            raise _UnlikeError(f"the dimension {name} is only in {side.place}{also}")
-        array = array.isel({name: positions.index(wanted)}, drop=True)
-    return array
-
-
-def _difference(path: str, one: xr.DataArray, other: xr.DataArray) -> Difference:
-    a, b = (np.asarray(array.values, dtype=float) for array in (one, other))
+def _difference(pair: Aligned) -> Difference:
+    a, b = (np.asarray(array.values, dtype=float) for array in (pair.one, pair.other))
     only_one = int((np.isnan(a) != np.isnan(b)).sum())
     both = ~(np.isnan(a) | np.isnan(b))
     scale = np.maximum(np.abs(a[both]), np.abs(b[both]))
     gap = np.abs(a[both] - b[both])
     relative = np.divide(gap, scale, out=np.zeros_like(gap), where=gap > 0)
     bits = int((a[both] != b[both]).sum()) + only_one
-    return Difference(path, a.size, only_one, bits, float(relative.max(initial=0.0)))
+    largest = float(relative.max(initial=0.0))
+    return Difference(pair.path, a.size, only_one, bits, largest, pair.reason)

@@ -1,6 +1,7 @@
 """A store as files for other programs: CSV tables, or one netCDF file."""
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def export(store: Place, target: Path) -> list[Path]:
 
 
 def _netcdf(tree: xr.DataTree, target: Path) -> list[Path]:
-    scratch = target.with_name(f"{target.name}.partial")
+    scratch = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
     tree = tree.load()
     # netCDF attributes are numbers and strings; what is more becomes JSON.
     tree.attrs = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import uuid
@@ -14,12 +15,15 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from pipeline.errors import StoreError
+from pipeline.files import check_inside, write_atomically
 from pipeline.place import Place
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrStore
 
 ROOTS = ("zarr.json", ".zarr.json.backup")
+_MARK = 8 * "[0-9a-f]"
+"""What tells half-made stores apart; other stores may have names that begin alike."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Folder(Place):
     def address(self) -> str:
         """The absolute path."""
         return str(self.path.resolve())
+
+    def child(self, key: str) -> "Folder":
+        """The folder at a relative path below."""
+        return Folder(self.path / key)
 
     def absolute(self) -> "Folder":
         """The same folder, for a process that works in another one."""
@@ -103,19 +111,18 @@ class Folder(Place):
             OSError: if it cannot be written, or the store's folder has gone.
         """
         file = _inside(self.path, key)
-        scratch = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
         self.path.stat()  # a folder that has gone is not made anew
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_bytes(value)
-            scratch.replace(file)
-        finally:
-            scratch.unlink(missing_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, value)
 
     def remove(self, key: str) -> None:
         """Remove a file if it is there."""
         with contextlib.suppress(OSError):
             _inside(self.path, key).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def has(self, key: str) -> bool:
         """Whether there is such a file."""
@@ -137,7 +144,7 @@ class Folder(Place):
         """Half-written files in the folder, and half-made stores beside it."""
         found = set(self.path.rglob("*.partial")) if self.path.is_dir() else set()
         if self.path.parent.is_dir():
-            found |= set(self.path.parent.glob(f"{self.name}.*.partial"))
+            found |= set(self.path.parent.glob(f"{glob.escape(self.name)}.{_MARK}.partial"))
         return frozenset(map(str, found))
 
     def remove_leftovers(self, found: frozenset[str]) -> None:
@@ -186,6 +193,5 @@ def _inside(root: Path, key: str) -> Path:
         StoreError: if a link in it leads out of the store.
     """
     file = root / key
-    if not file.parent.resolve().is_relative_to(root.resolve()):
-        raise StoreError(f"{root}: '{key}' lies behind a link that leads out of the store")
+    check_inside(file.parent, root)
     return file

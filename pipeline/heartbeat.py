@@ -22,9 +22,14 @@ FRESH = 60.0
 
 
 @contextlib.contextmanager
-def heartbeat(place: Place) -> Iterator[None]:
-    """Say, as long as the context lasts, that this process works on a store."""
-    key = f"{FOLDER}/{socket.gethostname()}-{os.getpid()}.json"
+def heartbeat(place: Place, folder: str = FOLDER) -> Iterator[None]:
+    """Say, as long as the context lasts, that this process works on a store.
+
+    Args:
+        place: the store, or another place.
+        folder: where in it the sign stands.
+    """
+    key = f"{folder}/{socket.gethostname()}-{os.getpid()}.json"
     ended = threading.Event()
     _beat(place, key)
 
@@ -42,7 +47,7 @@ def heartbeat(place: Place) -> Iterator[None]:
         place.remove(key)
 
 
-def other_drivers(place: Place) -> list[str]:
+def other_drivers(place: Place, folder: str = FOLDER) -> list[str]:
     """Drivers at work on a store, this process apart, as "host (pid 12, seen 3 s ago)".
 
     The time is that since the driver's last sign of life. One on another host counts as alive for a
@@ -50,7 +55,7 @@ def other_drivers(place: Place) -> list[str]:
     removed.
     """
     alive = []
-    for key in sorted(place.keys(FOLDER)):
+    for key in sorted(place.keys(folder)):
         try:
             sign = json.loads(place.read(key) or b"")
             host, pid, started, when = (sign[k] for k in ("host", "pid", "started", "time"))

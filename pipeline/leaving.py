@@ -7,6 +7,8 @@ has nearly computed. It starts no other shard, and then ends.
 import asyncio
 import os
 import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status
@@ -28,13 +30,17 @@ class Leaving(WorkerPlugin):
     idempotent = True  # another driver may have brought it along
 
     def setup(self, worker: "Worker") -> None:
-        """Note that the worker works, and on Slurm leave SIGTERM to its nanny.
+        """Note that the worker works, and take charge of SIGTERM.
 
-        Slurm sends it to every process of a job, and the worker would end at once; the nanny waits
-        for some seconds.
+        Without a nanny, as in a container, the worker would end at once; it finishes its shard
+        instead. On Slurm, which sends the signal to every process of a job, it is left to the
+        nanny, who waits for some seconds.
         """
         leaving.clear()
-        if worker.nanny and "SLURM_JOB_ID" in os.environ:
+        if not worker.nanny and threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, worker.loop.add_callback, _end, worker)
+        elif worker.nanny and "SLURM_JOB_ID" in os.environ:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     async def teardown(self, worker: "Worker") -> None:
@@ -44,3 +50,15 @@ class Leaving(WorkerPlugin):
         leaving.set()
         executor: Any = worker.executors["default"]
         await asyncio.to_thread(executor.shutdown, wait=True, timeout=LONGEST)
+
+
+async def _end(worker: "Worker") -> None:
+    """Finish the shard in flight, tell the driver of it, and close."""
+    if worker.status not in (Status.running, Status.paused):
+        return  # it closes already
+    leaving.set()
+    worker.status = Status.closing_gracefully  # the scheduler sends nothing more
+    deadline = time.monotonic() + LONGEST
+    while worker.state.executing and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+    await worker.close(reason="SIGTERM")

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from pipeline.axes import label
 from pipeline.compute import Failure, Token
+from pipeline.files import write_atomically
 from pipeline.place import Place
 from pipeline.secrets import redacted
 
@@ -120,7 +121,7 @@ class Monitor:
         )
         with contextlib.suppress(OSError):
             self._logs.mkdir(parents=True, exist_ok=True)
-            (self._logs / f"{safe}.txt").write_text(redacted(text))
+            write_atomically(self._logs / f"{safe}.txt", redacted(text))
 
     def _tick(self, ticker: threading.Event) -> None:
         while not ticker.wait(LIVE_INTERVAL):

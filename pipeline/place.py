@@ -4,6 +4,7 @@ A place holds values under keys such as ``particles/w1/c/0/0``. Each value is wr
 at all, and nothing here renames or locks: that is what folders and object stores have in common.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,6 +82,10 @@ class Place(ABC):
         """Remove a value if it is there."""
 
     @abstractmethod
+    def clear(self) -> None:
+        """Remove every value, and what holds them."""
+
+    @abstractmethod
     def has(self, key: str) -> bool:
         """Whether there is a value under a key."""
 
@@ -99,6 +104,10 @@ class Place(ABC):
     @abstractmethod
     def remove_leftovers(self, found: frozenset[str]) -> None:
         """Remove leftovers of killed writers."""
+
+    @abstractmethod
+    def child(self, key: str) -> "Place":
+        """The place below a key, such as that of one store among several."""
 
     def absolute(self) -> "Place":
         """The same place, for another process."""
@@ -147,7 +156,7 @@ def place_of(where: str | Path | Place, option: str = "") -> Place:
     if not separator:
         return Folder(Path(where))
     if scheme == "file":
-        return Folder(Path(rest))
+        return Folder(Path(re.sub("^localhost/", "/", rest)))
     if scheme != BUCKETS:
         raise StudyError(
             f"{option}{where}: not a place for a store; allowed: a path, file://… or "

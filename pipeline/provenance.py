@@ -67,6 +67,7 @@ def provenance() -> dict[str, Any]:
         "numerics_version": NUMERICS_VERSION,
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "llvm": ".".join(map(str, llvm.llvm_version_info)),
         "fingerprint": fingerprint(),
         "host": socket.gethostname(),
         "cpus": os.cpu_count(),

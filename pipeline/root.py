@@ -6,13 +6,15 @@ backup beside it, so that neither a crash nor a flipped bit in it, or in the met
 loses anything.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import StoreError
 from pipeline.place import Place
+from solvers.errors import MeanfieldError
 
 FORMAT = 1
 NAME = "zarr.json"
@@ -34,8 +36,25 @@ def read_root(place: Place) -> Document:
     if isinstance(number, int) and number != FORMAT:
         raise StoreError(f"{place}: the store has format {number}; this version reads {FORMAT}")
     found = document if document is not None and _valid(document) else _backup(place, document)
-    _check_nodes(place, found)
+    with understood(place):
+        _check_nodes(place, found)
     return found
+
+
+@contextlib.contextmanager
+def understood(place: Place) -> Iterator[None]:
+    """Read what a store says of itself, with a refusal where it is whole, but not as ours is.
+
+    Raises:
+        StoreError: if something is missing, or of another kind than we write.
+    """
+    try:
+        yield
+    except MeanfieldError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        problem = "its metadata are not those of a store that meanfield writes"
+        raise StoreError(f"{place}: {problem}") from None
 
 
 def _backup(place: Place, damaged: Document | None) -> Document:
@@ -66,8 +85,9 @@ def _check_nodes(place: Place, document: Document) -> None:
     Raises:
         StoreError: if not.
     """
-    nodes = document.get("consolidated_metadata", {}).get("metadata", {})
-    for name, node in nodes.items():
+    if document["zarr_format"] != 3 or not isinstance(document["attributes"]["study"], str):
+        raise ValueError
+    for name, node in document["consolidated_metadata"]["metadata"].items():
         parts = name.replace("\\", "/").split("/")
         codecs = {codec["name"] for codec in node.get("codecs", ())}
         if not {"", ".", ".."}.isdisjoint(parts) or node["zarr_format"] != 3 or codecs - CODECS:
@@ -144,7 +164,7 @@ def _read(place: Place, key: str) -> Document | None:
     """A JSON object, or None if it is missing or damaged."""
     try:
         document = json.loads(place.read(key) or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

@@ -24,6 +24,8 @@ from pipeline.analysis.rates import widest_half_width
 from pipeline.compute import RunSpec
 from pipeline.errors import StoreError, StudyError, UnreachableError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
+from pipeline.files import check_inside, halves_in
+from pipeline.files import write_atomically as write_atomically  # others take it from here
 from pipeline.folder import Folder
 from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor
@@ -67,6 +69,16 @@ class RunFolder:
         """The folder for logs of failed points and of servers."""
         return self.folder / "logs"
 
+    @property
+    def halves(self) -> frozenset[Path]:
+        """Half-written files in the run folder."""
+        report = self.folder / "report"
+        return halves_in(self.folder, self.logs, report, report / "figures")
+
+
+WRITTEN = ("logs", "logs/slurm", "logs/prefect-server.log", "report", "report/figures")
+"""What is written below a run folder, apart from files that are put in place by a move."""
+
 
 def run_folder(study: Study, store: str | Path | Place | None = None) -> RunFolder:
     """The places of a run: ``runs/<name>/``, or a folder of its own beside a store that is given.
@@ -84,7 +96,19 @@ def folder_of(store: Place, name: str) -> Path:
     That is ``runs/<name>/`` for the store ``data.zarr`` in it, also where that folder was moved or
     renamed; ``<store>.run/`` for any other folder; and ``runs/<name>@<digest>/`` for a store that
     is no folder.
+
+    Raises:
+        StoreError: if links lead out of it, or it is one that leads elsewhere itself.
     """
+    folder = _folder_of(store, name)
+    if not (isinstance(store, Folder) and folder == store.path.parent):
+        check_inside(folder, folder.parent)
+    for inner in WRITTEN:
+        check_inside(folder / inner, folder)
+    return folder
+
+
+def _folder_of(store: Place, name: str) -> Path:
     if not isinstance(store, Folder):
         digest = hashlib.sha256(store.address.encode()).hexdigest()[:8]
         return Path("runs") / f"{name}@{digest}"
@@ -239,7 +263,8 @@ class Session:
         monitor: what has happened so far.
         redo: statuses whose points are computed again.
         partial: whether fits are made where points are missing.
-        leftovers: what killed writers had left when the session opened.
+        leftovers: what killed writers had left in the store when the session opened.
+        halves: and in the run folder.
         started: when that was.
         compile_seconds: what compiling or loading the kernels took.
         signal: the signal that stopped the run, if one did.
@@ -259,6 +284,7 @@ class Session:
     redo: frozenset[int] = frozenset()
     partial: bool = False
     leftovers: frozenset[str] = frozenset()
+    halves: frozenset[Path] = frozenset()
     started: float = field(default_factory=time.perf_counter)
     compile_seconds: float = 0.0
     signal: int = 0
@@ -377,6 +403,8 @@ class Session:
         place, points = self.store.place, dict[str, Count]()
         with self._ending_cleanly():
             place.remove_leftovers(self.leftovers & place.leftovers())
+            for file in self.halves & self.places.halves:
+                file.unlink(missing_ok=True)
             counts = {s.name: plan_step(self.store, s).count for s in self.study.steps}
             read_root(place)  # a store that has gone reads as if it were empty
             points = counts
@@ -442,7 +470,7 @@ def open_session(
     """
     check_usable(places.store, study)
     place = places.store.patient()
-    leftovers = place.leftovers()
+    leftovers, halves = place.leftovers(), places.halves
     try:
         places.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(places.folder / "study.toml", study.toml())
@@ -454,13 +482,8 @@ def open_session(
         store = open_and_grow(place, study)
         monitor = Monitor(places.logs, place, stream)
         crew = Crew(client, workers, Pace())
-        session = Session(study, places, store, crew, monitor, redo, leftovers=leftovers)
+        session = Session(
+            study, places, store, crew, monitor, redo, leftovers=leftovers, halves=halves
+        )
         with travelling(session.inputs, client):
             yield session
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or as it was."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    scratch.write_text(text)
-    scratch.replace(path)

@@ -45,6 +45,7 @@ from pipeline.root import (
     read_root,
     restore_nodes,
     root_document,
+    understood,
     write_root,
 )
 from pipeline.settings import default_of
@@ -195,12 +196,11 @@ def open_and_grow(place: Place, study: Study) -> Store:
         StoreError: if it belongs to another study, cannot be written, or another driver is at work
             on the grid as it is.
     """
-    _check_identity(place, read_root(place), study)
-    store = _opened(place, study, open_root(place, mend=True))
+    store = _existing(place, study, mend=True)
     missing = _missing_values(store)
     if missing or _absent_arrays(store):
         _grow(store, missing)
-        store = _opened(place, study, open_root(place, mend=True))
+        store = _existing(place, study, mend=True)
     return store
 
 
@@ -210,14 +210,19 @@ def open_store(place: Place, study: Study) -> Store:
     Raises:
         StoreError: if it is none, belongs to another study, or lacks values of this one.
     """
-    _check_identity(place, read_root(place), study)
-    store = _opened(place, study, open_root(place))
+    store = _existing(place, study)
     if missing := _missing_values(store):
         name, values = next(iter(missing.items()))
         raise StoreError(
             f"{place}: the store has no {name} = {show(values[0])}; run the study first"
         )
     return store
+
+
+def _existing(place: Place, study: Study, *, mend: bool = False) -> Store:
+    with understood(place):
+        _check_identity(place, read_root(place), study)
+        return _opened(place, study, open_root(place, mend=mend))
 
 
 def open_root(place: Place, *, mend: bool = False) -> zarr.Group:
@@ -266,9 +271,10 @@ def stored_study(place: Place) -> Study:
     Raises:
         StoreError: if it has steps whose code is not this user's.
     """
-    document = json.loads(read_root(place)["attributes"]["study"])
-    check_own_steps(document, str(place))
-    return Study(**document, where=str(place))
+    with understood(place):
+        document = json.loads(read_root(place)["attributes"]["study"])
+        check_own_steps(document, str(place))
+        return Study(**document, where=str(place))
 
 
 def check_usable(place: Place, study: Study) -> None:
@@ -278,7 +284,8 @@ def check_usable(place: Place, study: Study) -> None:
         StoreError: if not.
     """
     if place.exists():
-        _check_identity(place, read_root(place), study)
+        with understood(place):
+            _check_identity(place, read_root(place), study)
         check_writable(place)
     else:
         place.check_makeable()
@@ -377,7 +384,11 @@ def _opened(place: Place, study: Study, root: zarr.Group) -> Store:
         )
         for axis in study.axes
     }
-    return Store(place, study, root, axes, attributes["shards"])
+    store = Store(place, study, root, axes, attributes["shards"])
+    if any(points < 1 for step in study.steps for points in store.chunk_of(step)):
+        raise ValueError
+    hash(tuple(axis.values for axis in axes.values()))  # labels are plain values
+    return store
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from pipeline.axes import (
 from pipeline.case import Case, Problem, load_controls, load_law, load_pairs
 from pipeline.cluster_settings import Cluster
 from pipeline.errors import StudyError
+from pipeline.regression_settings import Regression
 from pipeline.steps import STEPS
 from pipeline.steps.base import Step, Table, Traits
 from pipeline.steps.own import check_cost, is_own, make_own, source_of
@@ -43,7 +44,7 @@ from solvers.time_grid import time_grid
 if TYPE_CHECKING:
     import xarray as xr
 
-TABLES = ("study", "problem", "axes", "numerics", "training", "analysis", "cluster")
+TABLES = ("study", "problem", "axes", "numerics", "training", "analysis", "cluster", "regression")
 
 
 class Study:
@@ -60,6 +61,7 @@ class Study:
         training: how controls are found (only where the step train is in use).
         analysis: how narrow the intervals are to be, and how many seeds that may take.
         cluster: where workers run; no part of the resolved study.
+        regression: how the numbers of a night are judged; no part of the resolved study.
         folder: where relative paths of data files begin.
         where: what messages call this study.
 
@@ -76,6 +78,7 @@ class Study:
         training: Mapping[str, Any] | None = None,
         analysis: Mapping[str, Any] | None = None,
         cluster: Mapping[str, Any] | None = None,
+        regression: Mapping[str, Any] | None = None,
         *,
         folder: str | Path = ".",
         where: str = "study",
@@ -106,6 +109,9 @@ class Study:
         )
         self.analysis = validate(settings.Analysis, analysis or {}, where, "analysis")
         self.cluster = validate(Cluster, {} if cluster is None else cluster, where, "cluster")
+        self.regression = validate(
+            Regression, {} if regression is None else regression, where, "regression"
+        )
         self.dimension = self._dimension()
         self.steps = self._steps()
         self._name_own_steps()
@@ -203,7 +209,7 @@ class Study:
     def document(self) -> dict[str, Any]:
         """The study with every default and every axis value written out, as TOML tables.
 
-        Where it runs is no part of it.
+        Where it runs and how its numbers are judged are no part of it.
         """
         plain: dict[str, Any] = {
             axis.name: [_plain(value) for (value,) in axis.values]

@@ -5,6 +5,7 @@ own steps, and to open it would run them. So each run notes them beside the comp
 store that names others is refused.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,9 +24,9 @@ def remember(study: Study) -> None:
     names = [name for name in study.listed_steps if is_own(name)]
     known = set(_known()) if names else set()
     new = [[str(study.modules), name] for name in names if (str(study.modules), name) not in known]
-    if new:
-        with NOTES.open("a") as stream:
-            stream.writelines(json.dumps(entry) + "\n" for entry in new)
+    if new:  # a line feed before each: another run may have died within its line
+        with NOTES.open("ab", buffering=0) as stream:
+            stream.write("".join(f"\n{json.dumps(entry)}\n" for entry in new).encode())
 
 
 def check_own_steps(document: Mapping[str, Any], where: str) -> None:
@@ -50,6 +51,7 @@ def check_own_steps(document: Mapping[str, Any], where: str) -> None:
 
 def _known() -> Iterator[tuple[str, str]]:
     if NOTES.is_file():
-        for line in NOTES.read_text().splitlines():
-            modules, name = json.loads(line)
-            yield modules, name
+        for line in NOTES.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError):  # a line that was written by half
+                modules, name = json.loads(line)
+                yield modules, name

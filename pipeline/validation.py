@@ -145,14 +145,22 @@ def _locate(
             continue
         path.append(part)
         field = owner.model_fields.get(part)
+        if len(inner := _models(field)) == 1:
+            owner = inner[0]
     return path, owner, field
 
 
 def _is_union(field: FieldInfo) -> bool:
-    return any(
-        isinstance(argument, type) and issubclass(argument, Settings)
-        for argument in _flatten(field.annotation)
-    )
+    return bool(_models(field))
+
+
+def _models(field: FieldInfo | None) -> list[type[Settings]]:
+    """The settings classes that a key may hold."""
+    return [
+        argument
+        for argument in _flatten(field.annotation if field else None)
+        if isinstance(argument, type) and issubclass(argument, Settings)
+    ]
 
 
 def _flatten(annotation: Any) -> list[Any]:

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Install meanfield for Slurm jobs: an environment on a file system that every node sees, and kernels
 # compiled on a compute node, once for each kind of processor. Run it on the login node:
-#   deploy/slurm/install.sh /shared/meanfield [sbatch's options of the job that compiles]
+#   deploy/slurm/install.sh FOLDER [options of srun, for the job that compiles]
 set -euo pipefail
 
-target=${1:?usage: install.sh FOLDER [options of srun]}
+target=${1:?usage: install.sh FOLDER [options of srun, for the job that compiles]}
 shift
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 python=${PYTHON:-python3}
@@ -12,6 +12,7 @@ python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   { echo "install.sh: Python 3.11 or newer is needed; give one as PYTHON=…" >&2; exit 2; }
 "$python" -m venv "$target"
+target=$(cd "$target" && pwd) # jobs and setup.sh name it from other folders
 pip=("$target/bin/python" -m pip --disable-pip-version-check --quiet)
 "${pip[@]}" install --require-hashes --no-deps -r "$source/deploy/requirements.lock"
 "${pip[@]}" install --require-hashes --no-deps --target "$target/build" -r "$source/deploy/build.lock"

@@ -80,13 +80,13 @@ def open_crew(
 
     with contextlib.ExitStack() as stack:
         client, tend = _reach(stack, settings, workers, folder)
-        client.register_plugin(Leaving())
         most = settings.max if settings.batch else 0
         roster = Roster(client, most, settings.wait, tend)
         if settings.kind != "local":
             if settings.batch:
                 _wait_for_worker(settings, roster, say)
-            check_workers(client)
+            check_workers(client)  # before anything of ours is loaded there
+        client.register_plugin(Leaving())
         yield Crew(client, max(1, roster.ask()), Pace(), roster=roster)
 
 

@@ -16,8 +16,8 @@ from pipeline.errors import ClusterError
 if TYPE_CHECKING:
     from dask.distributed import Client
 
-NANNY = 300 * 10**6
-"""Bytes that a pod gets besides its worker's memory, for the process that watches it."""
+SPARE = 300 * 10**6
+"""Bytes that a pod gets besides its worker's memory: one that is above for a moment goes on."""
 SCHEDULER_MEMORY = "2G"
 SCHEDULER_PORT, DASHBOARD_PORT = 8786, 8787
 SCRATCH = "/tmp"  # noqa: S108 - in a pod: all that its containers can write to
@@ -94,14 +94,16 @@ def _worker(settings: Cluster) -> dict[str, Any]:
         "name": "worker",
         "image": settings.image,
         "args": [
-            *("dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1", "--nanny"),
+            *("dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", "1"),
+            # A nanny would close it within ten seconds of SIGTERM; the operator replaces what dies.
+            "--no-nanny",
             *("--memory-limit", f"{memory}B", "--death-timeout", "60"),
             *("--local-directory", SCRATCH, "--no-dashboard"),
             *("--dashboard-address", "127.0.0.1:0"),
         ],
         "env": _variables(settings, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
         "envFrom": [{"secretRef": {"name": secret}} for secret in settings.secrets],
-        "resources": _resources("1", str(memory + NANNY)),
+        "resources": _resources("1", str(memory + SPARE)),
     }
 
 
@@ -127,8 +129,7 @@ def _scheduler(settings: Cluster, ports: dict[str, int]) -> dict[str, Any]:
 
 
 def _variables(settings: Cluster, **more: str) -> list[dict[str, str]]:
-    variables = {"MEANFIELD_CACHE_DIR": f"{SCRATCH}/meanfield"} | more | settings.environment
-    return [{"name": name, "value": value} for name, value in variables.items()]
+    return [{"name": name, "value": value} for name, value in (more | settings.environment).items()]
 
 
 def _resources(cpu: str, memory: str) -> dict[str, dict[str, str]]:

@@ -105,7 +105,8 @@ def slurm_client(
         security: certificates, if the connections are to be encrypted.
 
     Raises:
-        ClusterError: if the scheduler cannot listen where it should.
+        ClusterError: if the scheduler cannot listen where it should, or certificates cannot lie
+            in the folder.
     """
     import dask
     from dask.distributed import Client
@@ -116,6 +117,7 @@ def slurm_client(
     own.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if security:
+            _check_plain(own)
             keys = stack.enter_context(tempfile.TemporaryDirectory(prefix=".tls-", dir=own))
             security = in_files(security, Path(keys))
         stack.enter_context(dask.config.set(_configuration()))
@@ -124,6 +126,15 @@ def slurm_client(
         _scale(cluster, settings)
         client = stack.enter_context(Client(cluster, security=security, set_as_default=False))
         yield client, jobs
+
+
+def _check_plain(folder: Path) -> None:
+    """See that certificates may lie in a folder: dask-jobqueue writes their paths unquoted."""
+    if shlex.quote(str(folder)) != str(folder):
+        raise ClusterError(
+            f"{folder}: not a folder for the certificates of jobs; allowed: one without spaces and "
+            "special characters"
+        )
 
 
 def _start(settings: Cluster, folder: Path, security: "Security | None") -> Any:
@@ -247,9 +258,11 @@ class Jobs:
         if not self._arrived and refusals and len(refusals) == len(jobs):
             raise ClusterError(f"Slurm refuses the job of a worker: {refusals[-1]}")
         now = time.monotonic()
-        if now - self._tended < TEND_SECONDS or (queued := _queued()) is None:
+        if now - self._tended < TEND_SECONDS:
             return
-        self._tended = now
+        self._tended = now  # also where Slurm does not answer: it must not be asked all the time
+        if (queued := _queued()) is None:
+            return
         absent = {name: job.job_id for name, job in jobs.items() if name not in present}
         lost = {name for name, number in absent.items() if number not in queued}
         self._fruitless = 0 if present else self._fruitless + bool(lost - self._arrived)
@@ -285,7 +298,7 @@ def _queued() -> set[str] | None:
     """The user's jobs that wait or run; None if Slurm does not answer."""
     command = ["squeue", "--noheader", "--format=%A", f"--user={os.getuid()}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return set(done.stdout.split())

@@ -7,6 +7,8 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from pipeline.files import write_atomically
+
 PNG_SCALE = 2.0
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -39,7 +41,5 @@ def _converted(svg: str, suffix: str) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    scratch = path.with_name(f"{path.name}.partial")
-    scratch.write_bytes(content)
-    scratch.replace(path)
+    write_atomically(path, content)
     return path

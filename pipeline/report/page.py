@@ -4,22 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from pipeline.errors import StoreError
 from pipeline.place import Place
-from pipeline.report.charts import Drawn, draw_all, script
+from pipeline.report.charts import Drawn, draw_all
 from pipeline.report.facts import Facts, facts_of
+from pipeline.report.html import check_folder, render, write_page
 from pipeline.report.recompute import recompute
 from pipeline.report.tables import Cell, Table, number
 from pipeline.root import read_root
 from pipeline.session import folder_of
 
-KIND = "meanfield report</title>"
+KIND = "meanfield report"
 """By this a page is known as one of ours."""
-HOME = Path(__file__).resolve().parent
 SECTIONS = (
     ("convergence", "Convergence", ("rates", "sliced-rates"),
      ("w1-against-m", "sliced-w1-against-m", "local-rates")),
@@ -69,26 +65,15 @@ def write_report(store: Place, folder: Path, compare_with: Place | None = None) 
     places = {"A": store, "B": compare_with} if compare_with else {"": store}
     for place in places.values():
         read_root(place)
-    _check_folder(folder)
+    check_folder(folder, KIND)
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         sides = [_side(place, mark, folder) for mark, place in places.items()]
-        page = folder / "index.html"
-        scratch = page.with_name("index.html.partial")
-        scratch.write_text(_html(sides), encoding="utf-8")
-        scratch.replace(page)
+        return write_page(folder, _html(sides))
     except OSError as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"{folder}: cannot write there: {error.strerror}") from None
-    return page
-
-
-def _check_folder(folder: Path) -> None:
-    """See that a page that is already there is one of ours."""
-    page = folder / "index.html"
-    if page.is_file() and KIND not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
-        raise StoreError(f"{page}: not a report of meanfield; give another folder")
 
 
 def _side(place: Place, mark: str, folder: Path) -> Side:
@@ -109,26 +94,18 @@ def _side(place: Place, mark: str, folder: Path) -> Side:
 
 
 def _html(sides: Sequence[Side]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(HOME), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    bundle, bundle_hash = script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-    program, program_hash = script((HOME / "page.js").read_text(encoding="utf-8"))
     sections = [
         (name, title, tables, figures)
         for name, title, tables, figures in SECTIONS
         if any(side.table(t) for side in sides for t in tables)
         or any(f in side.drawn for side in sides for f in figures)
     ]
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        KIND,
         sides=sides,
         sections=sections,
         title=" against ".join(side.facts.name for side in sides),
-        style=Markup((HOME / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        bundle=bundle,
-        program=program,
-        hashes=f"{bundle_hash} {program_hash}",
         compared=_compared(sides) if len(sides) > 1 else None,
     )
 

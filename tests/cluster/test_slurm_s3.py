@@ -13,8 +13,25 @@ from tests.services.s3 import S3
 from tests.services.slurm import NODES, Slurm
 
 pytestmark = pytest.mark.cluster
+FEW = ("-s", "axes.seed={count=2}", "-s", "axes.particles=[100]", "--direct")
 
 
+def test_few_points_on_slurm_and_s3(running_slurm: Slurm, running_s3: S3, place: Place) -> None:
+    store = f"s3://{running_s3.make_bucket()}/data.zarr"
+    place = replace(place, environment=running_slurm.environment | running_s3.environment)
+    options = ("--cluster", "slurm", "--workers", "1", "--store", store)
+    code, facts, errors = place.meanfield("run", "study.toml", *options, *FEW)
+    assert code == 0, errors
+    assert facts["points"]["particles"]["done"] == facts["points"]["particles"]["total"] == 6
+    code, _, errors = place.meanfield("run", "study.toml", "--store", "here.zarr", *FEW)
+    assert code == 0, errors
+    code, facts, errors = place.meanfield("compare", store, "here.zarr")
+    assert code == 0, errors
+    assert all(variable["other_bits"] == 0 for variable in facts["variables"])
+    assert running_slurm.jobs("RUNNING", "PENDING", "COMPLETING") == []
+
+
+@pytest.mark.slow
 def test_study_on_slurm_and_s3_equals_the_run_on_this_machine(
     running_slurm: Slurm, running_s3: S3, place: Place, assert_right: Callable[[Place, str], None]
 ) -> None:
@@ -41,9 +58,8 @@ def test_public_store_is_read_by_anybody_and_written_by_nobody(
     running_s3: S3, place: Place
 ) -> None:
     store = f"s3://{running_s3.make_bucket(public=True)}/data.zarr"
-    few = ("-s", "axes.seed={count=2}", "-s", "axes.particles=[100]", "--direct")
     owner = replace(place, environment=running_s3.environment)
-    assert owner.meanfield("run", "study.toml", "--store", store, *few)[0] == 0
+    assert owner.meanfield("run", "study.toml", "--store", store, *FEW)[0] == 0
     anybody = replace(place, environment=running_s3.anonymous)
     code, facts, errors = anybody.meanfield("status", store)
     assert code == 0, errors

@@ -13,12 +13,12 @@ import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 HOME = Path(__file__).resolve().parents[2]
 DOCKERFILE = (HOME / "deploy/Dockerfile").read_text()
-HEALTH = HOME / "deploy/health.py"
 PINNED = re.compile(r"^[A-Za-z0-9_.-]+==[^\s]+ ")
 
 
@@ -71,10 +71,23 @@ def test_lock_has_all_that_the_product_needs() -> None:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A service that is well at /health and ill elsewhere."""
+    """A service that is well at /health and ill elsewhere, and an S3 store."""
+
+    buckets: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path.endswith("/health") else 503)
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        known = 200 if self.path in self.buckets else 404
+        self.send_response(403 if self.path == "/foreign" else known)
+        self.end_headers()
+
+    def do_PUT(self) -> None:
+        self.buckets.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -92,12 +105,33 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_health(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("health", HEALTH)
+def program(name: str) -> Any:
+    """A program of the image."""
+    spec = importlib.util.spec_from_file_location(name, HOME / f"deploy/{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    health = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(health)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_bucket_is_made_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket = program("bucket")
+    monkeypatch.setattr(Answers, "buckets", [])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "throw-away")
+    for store in ("s3://meanfield/a", "s3://meanfield/b/c", "/data/runs"):
+        assert bucket.main(store) == 0
+    assert Answers.buckets == ["/meanfield"]
+    assert bucket.main("s3://foreign/a") == 1
+    assert "s3://foreign/a: " in capsys.readouterr().err
+
+
+def test_health(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    health = program("health")
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert health.main([]) == 0
     assert health.main([f"{address}/health"]) == 0

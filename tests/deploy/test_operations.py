@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from distributed.cli import dask_scheduler, dask_worker
 from prefect.cli.deploy._models import PrefectYamlModel
 
 from flows.cli import _parser
+from flows.regression import regression
 from flows.studies import study_file
 from flows.sweep import sweep
 
@@ -61,6 +63,27 @@ def test_commands_of_the_manifests_are_ours() -> None:
     assert parsed(shlex.split(line.replace('"$@"', ""))).cluster == "slurm"
 
 
+def container_of(name: str) -> dict[str, Any]:
+    """The container of a Deployment of Kubernetes."""
+    pod = documents(DEPLOY / f"kubernetes/{name}.yaml")[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def test_commands_of_dask_are_known_to_it(tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).touch()
+    services = documents(DEPLOY / "compose.yaml")[0]["services"]
+    for name, command in (("scheduler", dask_scheduler.main), ("worker", dask_worker.main)):
+        pod = container_of(name)
+        for words in (pod["command"] + pod["args"], services[name]["command"]):
+            options = [word.replace("/tls/", f"{tmp_path}/") for word in words]
+            assert options[:2] == ["dask", name]
+            found = command.make_context(name, options[2:]).params
+            assert found.get("nanny") in (None, False)  # or a shard has ten seconds to end in
+
+
 def test_secrets_are_nowhere() -> None:
     for path in DEPLOY.rglob("*"):
         if path.is_file():
@@ -80,7 +103,7 @@ def test_pods_are_confined(path: Path) -> None:
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        for container in pod["containers"]:
+        for container in pod["containers"] + pod.get("initContainers", []):
             assert container["securityContext"]["readOnlyRootFilesystem"]
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -92,17 +115,20 @@ def test_compose_is_confined() -> None:
     for name, service in documents(DEPLOY / "compose.yaml")[0]["services"].items():
         assert service["read_only"], name
         assert "no-new-privileges:true" in service["security_opt"], name
-        assert service["restart"] == "unless-stopped", name
-        assert service["healthcheck"]["test"], name
+        stays = name != "bucket"
+        assert service["restart"] == ("unless-stopped" if stays else "on-failure:5"), name
+        assert bool(service["healthcheck"].get("test")) == stays, name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
 
 
 def test_deployments_give_parameters_of_the_flow() -> None:
     (document,) = documents(DEPLOY / "prefect.yaml")
     assert PrefectYamlModel.model_validate(document).deployments
-    names = set(sweep.parameters.properties)
+    flows: dict[str, Any] = {
+        "flows.sweep.sweep": sweep, "flows.regression.regression": regression
+    }  # fmt: skip
     for deployment in document["deployments"]:
-        assert deployment["entrypoint"] == "flows.sweep.sweep"
+        names = set(flows[deployment["entrypoint"]].parameters.properties)
         assert set(deployment["parameters"]) == names - {"driver"}
         assert study_file(deployment["parameters"]["study"]).is_file()
         assert deployment["work_pool"]["name"] == "meanfield"

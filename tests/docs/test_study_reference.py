@@ -7,10 +7,11 @@ import pytest
 
 from pipeline.axes import axis_keys
 from pipeline.cluster_settings import Cluster
+from pipeline.regression_settings import Regression
 from pipeline.settings import DISTRIBUTIONS, SECTIONS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-ALL = {**SECTIONS, "cluster": Cluster}
+ALL = {**SECTIONS, "cluster": Cluster, "regression": Regression}
 PAGE = (DOCS / "study-reference.md").read_text()
 
 

@@ -63,12 +63,9 @@ def until(what: Callable[[], Any], seconds: float = 300.0) -> Any:
     return found
 
 
-@pytest.fixture(scope="module")
-def served(
-    tmp_path_factory: pytest.TempPathFactory, server: EphemeralServer
-) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """A folder with a study, and the process that serves it."""
-    folder = tmp_path_factory.mktemp("served")
+@contextlib.contextmanager
+def serving(folder: Path, server: EphemeralServer) -> Iterator[subprocess.Popen[str]]:
+    """The process that serves a study in a folder."""
     (folder / "study.toml").write_text(STUDY)
     process = subprocess.Popen(
         [
@@ -84,30 +81,50 @@ def served(
     try:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("serving sweep/Small_1 at '0 2 * * *'")
-        yield folder, process
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(60)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, server: EphemeralServer
+) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A folder with a study, and the process that serves it."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(folder, server) as process:
+        yield folder, process
 
 
 def deployment(server: EphemeralServer) -> Any:
     return until(lambda: ask(server, "/deployments/filter"))[0]
 
 
-def run(server: EphemeralServer, **parameters: Any) -> Any:
-    """Start a run of the deployment; what became of it."""
+def start(server: EphemeralServer, **parameters: Any) -> str:
+    """Start a run of the deployment."""
     path = f"/deployments/{deployment(server)['id']}/create_flow_run"
     made = ask(server, path, parameters=parameters, state={"type": "SCHEDULED"})
+    return str(made["id"])
+
+
+def end(server: EphemeralServer, identity: str) -> Any:
+    """What became of a run."""
 
     def ended() -> Any:
-        (found,) = ask(server, "/flow_runs/filter", flow_runs={"id": {"any_": [made["id"]]}})
+        (found,) = ask(server, "/flow_runs/filter", flow_runs={"id": {"any_": [identity]}})
         return found if found["state"]["type"] in FINAL else None
 
     return until(ended)
+
+
+def run(server: EphemeralServer, **parameters: Any) -> Any:
+    """Start a run of the deployment; what became of it."""
+    return end(server, start(server, **parameters))
 
 
 def test_deployment_as_the_server_shows_it(
@@ -210,3 +227,23 @@ def test_a_schedule_that_is_none_is_refused(tmp_path: Path, server: EphemeralSer
     assert result.returncode == 2
     assert "--cron 'at night'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_run_in_flight_stops_cleanly_with_its_server(
+    tmp_path: Path, server: EphemeralServer
+) -> None:
+    """As at every restart of a service or a container."""
+    with serving(tmp_path, server) as process:
+        long = ["axes.seed={ count = 500 }", "axes.particles=[100000]"]
+        identity = start(server, overrides=long)
+        store = tmp_path / "runs/Small_1/data.zarr"
+        until(lambda: any(store.glob("particles/status/c/**/*")))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=90)
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+        assert end(server, identity)["state"]["type"] == "CANCELLED"
+        record = json.loads((tmp_path / "runs/Small_1/run.json").read_text())
+        assert record["exit"] == 128 + signal.SIGTERM
+        assert record["points"]["particles"]["pending"] > 0

@@ -1,9 +1,11 @@
 """Stores in buckets: what is stored, mended and refused, on objects that live in memory."""
 
+import asyncio
 import contextlib
 import copy
 import io
 import pickle
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -173,6 +175,13 @@ class _Answers:
             raise self.error
 
 
+REFUSALS = {
+    "AccessDenied": r"these credentials may not do this there \(AccessDenied\); see AWS_PROFILE",
+    "QuotaExceeded": r"the quota of the bucket, or of its owner, is used up \(QuotaExceeded\)",
+    "RequestTimeTooSkewed": "the clock of this machine differs",
+}
+
+
 def test_write_is_repeated_for_as_long_as_patience_lasts(
     place: InMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +196,12 @@ def test_write_is_repeated_for_as_long_as_patience_lasts(
     monkeypatch.setattr(obstore, "put", _Answers(PermissionDeniedError("no"), times=9))
     with pytest.raises(StoreError, match="these credentials may not do this there"):
         place.write("a", b"1")
+    for kind in (PermissionDeniedError, GenericError):  # a list is refused by the latter
+        for code, message in REFUSALS.items():
+            answer = f"status code: 403 Forbidden: <Error><Code>{code}</Code></Error>"
+            monkeypatch.setattr(obstore, "put", _Answers(kind(answer), times=1))
+            with pytest.raises(StoreError, match=message):
+                place.write("a", b"1")
     monkeypatch.setattr(obstore, "put", _Answers(FileNotFoundError("no"), times=9))
     with pytest.raises(StoreError, match="there is no bucket"):
         place.write("a", b"1")
@@ -276,6 +291,44 @@ def test_settings_come_from_the_profile(monkeypatch: pytest.MonkeyPatch, tmp_pat
     bucket._account.cache_clear()
     with pytest.raises(StoreError, match="none"):
         bucket_at("s3://bucket/a").exists()
+
+
+def test_certificates_of_a_private_authority(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "authority.pem"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "others"))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with pytest.raises(StoreError, match=r"settings of the object store .*authority\.pem"):
+        bucket_at("s3://bucket/a").exists()
+    bundle.write_text("nonsense")
+    with pytest.raises(StoreError, match=r"settings of the object store .*No certificates found"):
+        bucket_at("s3://bucket/a").exists()
+
+
+@pytest.mark.parametrize("url", ["file:///data/x.zarr", "file://localhost/data/x.zarr"])
+def test_file_urls_are_paths(url: str) -> None:
+    assert place_of(url) == Folder(Path("/data/x.zarr"))
+
+
+def test_lists_that_are_refused_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zarr lists and removes for itself."""
+    store = bucket_at("s3://bucket/a").zarr_store(read_only=False)
+    monkeypatch.setattr(obstore, "list", _Answers(GenericError("403 Forbidden"), times=9))
+    delimited = _Answers(GenericError("403 Forbidden"), times=9)
+    monkeypatch.setattr(obstore, "list_with_delimiter_async", delimited)
+
+    async def names(found: AsyncIterator[str]) -> list[str]:
+        return [name async for name in found]
+
+    for work in (
+        names(store.list()),
+        names(store.list_prefix("b")),
+        names(store.list_dir("b")),
+        store.delete_dir("b"),
+    ):
+        with pytest.raises(StoreError, match="anonymous access may not do this there"):
+            asyncio.run(work)
 
 
 def test_study_of_a_bucket_is_read_back(tiny: dict[str, Any], place: InMemory) -> None:

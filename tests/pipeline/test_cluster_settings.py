@@ -57,10 +57,18 @@ def test_no_identity_and_no_resolved_study_knows_the_cluster(tiny: dict[str, Any
         ('walltime = "00:01:00"', ("cluster.walltime", "two minutes or more")),
         ('walltime = "2 hours"', ("cluster.walltime", "04:00:00")),
         ('memory = "lots"', ("cluster.memory", "a size like 2GB")),
+        ('memory = "0GB"', ("cluster.memory = '0GB'", "500MB or more")),
+        ('memory = "499MB"', ("less than a worker takes for itself", "500MB or more")),
+        ('driver_memory = "100MB"', ("cluster.driver_memory", "500MB or more")),
+        ('walltime = "00:99:99"', ("cluster.walltime", "04:00:00")),
+        ('walltime = "01:00:60"', ("cluster.walltime", "04:00:00")),
         ('setup = ["a\\nb"]', ("cluster.setup", "one line")),
         ('directives = ["constraint=x"]', ("cluster.directives", "no option of sbatch")),
         ("patience = 0", ("cluster.patience = 0", "a positive number of seconds")),
         ('environment = { API_TOKEN = "x" }', ("API_TOKEN looks like a secret", "secrets")),
+        ('environment = { PGPASS = "x" }', ("PGPASS looks like a secret", "secrets")),
+        ('environment = { AUTH = "x" }', ("AUTH looks like a secret", "secrets")),
+        ('environment = { MY_PAT = "x" }', ("MY_PAT looks like a secret", "secrets")),
     ],
 )
 def test_refusals_name_file_key_value_and_what_is_allowed(
@@ -78,6 +86,11 @@ def test_refusals_name_file_key_value_and_what_is_allowed(
     ("table", "options", "message"),
     [
         ({"max": 3}, {"min": 9}, "cluster.min = 9 is above cluster.max = 3"),
+        (
+            {"kind": "slurm", "cores": 16},
+            {},
+            "cluster.cores = 16, the workers of one job, is above cluster.max = 10",
+        ),
         ({"kind": "kubernetes"}, {}, "missing key 'cluster.image'"),
         ({"kind": "kubernetes", "image": "a/b:1"}, {"tls": "auto"}, "the Dask operator has no TLS"),
         ({}, {"kind": "tcp://h:1", "tls": "auto"}, "not encrypted"),
@@ -98,6 +111,11 @@ def test_what_does_not_fit_together_is_refused(
 )
 def test_patience_depends_on_the_kind(kind: str, patience: int | None, wait: float) -> None:
     assert Cluster(kind=kind, patience=patience).wait == wait
+
+
+def test_names_that_are_no_secrets() -> None:
+    names = ("PATH", "PYTHONPATH", "OMP_NUM_THREADS", "GIT_AUTHOR_NAME", "PATTERN", "SSH_AUTH_SOCK")
+    assert Cluster(environment=dict.fromkeys(names, "x"), cores=16).environment.keys() == {*names}
 
 
 def test_walltime_may_stand_without_quotation_marks(own_file: Path) -> None:

@@ -269,10 +269,16 @@ def test_leftovers_of_killed_writers_are_removed(tiny: dict[str, Any]) -> None:
     store = Path("runs/tiny/data.zarr")
     chunk = store / "particles/w1/c/0/0/0"
     (chunk / "0.deadbeef.partial").write_bytes(b"half")
-    (store.parent / "data.zarr.1234.partial").mkdir()
+    (store.parent / "data.zarr.0123abcd.partial").mkdir()
+    of_another = store.parent / "data.zarr.b.zarr.0123abcd.partial"
+    of_another.mkdir()
+    figure = store.parent / f"w1.png.{32 * 'a'}.partial"
+    figure.write_bytes(b"half")
     assert len(Folder(store).leftovers()) == 2
     run(tiny)
     assert Folder(store).leftovers() == set()
+    assert of_another.is_dir()
+    assert not figure.exists()
 
 
 def test_extra_axes_and_zips_become_dimensions(tiny: dict[str, Any]) -> None:

@@ -36,7 +36,16 @@ def made_small(study: Study) -> Study:
     return Study(**document, folder=study.folder)
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def cases() -> list[Any]:
+    """The studies; those of regression runs reach every solver, and take their time."""
+    slow = pytest.mark.slow
+    return [
+        pytest.param(path, id=path.stem, marks=[slow] if path.stem.startswith("regression") else [])
+        for path in STUDIES
+    ]
+
+
+@pytest.mark.parametrize("path", cases())
 def test_shipped_study(path: Path) -> None:
     whole = Study.load(path)
     assert whole.name == path.stem
@@ -54,8 +63,9 @@ def test_shipped_study(path: Path) -> None:
         assert bool((particles["dobrushin_ratio"] > 0).all())
     if study.dimension > 1:
         cloud = tree["particles"]
-        assert np.isfinite(cloud["w1"]).all()
-        assert (cloud["sliced_w1"] <= cloud["w1"] * (1 + 1e-12)).all()  # as for every projection
+        exact = cloud.sel(particles=cloud["particles"] <= study.numerics.exact_particles)
+        assert np.isfinite(exact["w1"]).all()
+        assert (exact["sliced_w1"] <= exact["w1"] * (1 + 1e-12)).all()  # as for every projection
     if {"particles", "limit"} <= set(study.header.steps):
         assert np.isfinite(tree["particles"]["w1_pde"]).all()
     if "dependence" in study.header.steps:

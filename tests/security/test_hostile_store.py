@@ -1,6 +1,7 @@
 """A store that somebody else wrote: nothing in it runs, and nothing is written outside it."""
 
 import base64
+import contextlib
 import json
 import os
 import pickle
@@ -9,14 +10,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipeline import trust
 from pipeline.errors import StoreError, StudyError
 from pipeline.folder import Folder
 from pipeline.run import run_study
-from pipeline.store import open_and_grow, stored_study
+from pipeline.store import open_and_grow, open_store, stored_study
 from pipeline.study import Study
 
 Change = Callable[[Folder, Callable[[dict[str, Any]], None]], None]
@@ -129,7 +132,7 @@ def test_links_that_lead_out(store: Folder, tables: dict[str, Any], link: str) -
         said = json.loads(Path("data.zarr.run/run.json").read_text())["problem"]
     except StoreError as refusal:
         said = str(refusal)
-    assert "link that leads out of the store" in said
+    assert "link that leads out of" in said
 
 
 def test_links_as_files(store: Folder, tables: dict[str, Any]) -> None:
@@ -142,6 +145,124 @@ def test_links_as_files(store: Folder, tables: dict[str, Any]) -> None:
     run_study(Study(**tables), "data.zarr")
     assert not chunk.is_symlink()
     assert not (store.path / "zarr.json").is_symlink()
+
+
+def link_outside(link: str) -> None:
+    """Put a link that leads out in place of a run folder, or of a folder in it."""
+    place = Path("data.zarr.run") / link
+    if place.exists():
+        shutil.rmtree(place)
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(Path("../outside").resolve())
+
+
+def test_links_beside_a_store(store: Folder, tables: dict[str, Any]) -> None:
+    """A run folder may come with the store: nothing is written behind links in it."""
+    study = Study(**tables)
+    for link in ("report/figures", "report", "logs/slurm", "logs", "."):
+        link_outside(link)
+        with pytest.raises(StoreError, match="behind a link that leads out of"):
+            run_study(study, "data.zarr")
+        (Path("data.zarr.run") / link).unlink()
+
+
+def test_every_verb_beside_links(store: Folder) -> None:
+    link_outside("report")
+    statuses, said = every_verb()
+    written = {"analyse", "report", "retry"}
+    assert statuses == [2 if words[0] in written else 0 for words in READERS]
+    assert said.count("behind a link that leads out of") == len(written)
+
+
+def test_links_as_files_beside_a_store(store: Folder, tables: dict[str, Any]) -> None:
+    """Links in place of what a run and its figures write are replaced."""
+    folder = Path("data.zarr.run")
+    figures = [path for path in folder.iterdir() if path.suffix == ".png"]
+    assert figures
+    for file in (folder / "study.toml", folder / "run.json", *figures):
+        file.unlink()
+        file.symlink_to(Path("../outside/kept").resolve())
+        scratch = file.with_name(f"{file.name}.partial")
+        scratch.symlink_to(Path("../outside/kept").resolve())
+    run_study(Study(**tables), "data.zarr")
+    for file in (folder / "study.toml", folder / "run.json", *figures):
+        assert not file.is_symlink()
+
+
+def test_a_folder_that_is_named_may_be_a_link(here: Path, tables: dict[str, Any]) -> None:
+    """The store itself, and what it stands in, are the user's word."""
+    (here / "disk").mkdir()
+    (here / "runs").symlink_to("disk")
+    run_study(Study(**tables), None)
+    (here / "link.zarr").symlink_to("disk/hostile/data.zarr")
+    run_study(Study(**tables), "link.zarr")
+    assert (here / "link.zarr.run/run.json").is_file()
+
+
+MISSING = object()
+
+
+def misshapen(*path: str, value: Any = MISSING) -> Callable[[dict[str, Any]], None]:
+    """Replace a part of the root metadata, or of the study in it; without a value leave it out."""
+
+    def change(document: dict[str, Any]) -> None:
+        study = json.loads(document["attributes"]["study"])
+        node = study if path[0] == "[study]" else document
+        for key in path[path[0] == "[study]" : -1]:
+            node = node[key]
+        if value is MISSING:
+            del node[path[-1]]
+        else:
+            node[path[-1]] = value
+        if path[0] == "[study]":
+            document["attributes"]["study"] = json.dumps(study)
+
+    return change
+
+
+NODES = ("consolidated_metadata", "metadata")
+
+
+SHAPES = (
+    misshapen("zarr_format"),
+    misshapen("consolidated_metadata"),
+    misshapen("consolidated_metadata", value=None),
+    misshapen(*NODES, value=[]),
+    misshapen(*NODES, "particles", value=[1]),
+    misshapen(*NODES, "particles/w1", "zarr_format"),
+    misshapen(*NODES, "particles/w1", "codecs", value=["bytes"]),
+    misshapen(*NODES, "particles/w1", "codecs", value=5),
+    misshapen("attributes", "study", value=5),
+    misshapen("attributes", "study", value="[]"),
+    misshapen("attributes", "study", value="null"),
+    misshapen("attributes", "study", value="{"),
+    misshapen("attributes", "identity", value=["a"]),
+    misshapen("attributes", "axes", value=[]),
+    misshapen("attributes", "axes", "particles", value={}),
+    misshapen("attributes", "axes", "particles", value={"particles": [[1], [2]]}),
+    misshapen("attributes", "shards"),
+    misshapen("attributes", "shards", value={"particles": {"particles": 0}}),
+    misshapen("[study]", "study"),
+    misshapen("[study]", "study", value=[]),
+    misshapen("[study]", "study", "steps", value=[["a"]]),
+    misshapen("[study]", "study", "modules", value=5),
+    misshapen("[study]", "unknown", value={}),
+    misshapen("[study]", "where", value="elsewhere"),
+)
+
+
+def test_metadata_of_other_shapes(store: Folder, change: Change, tables: dict[str, Any]) -> None:
+    """Metadata that are whole and say something else than ours are refused, whoever asks."""
+    study, root = Study(**tables), store.path / "zarr.json"
+    whole = root.read_text()
+    for how in SHAPES:
+        root.write_text(whole)
+        change(store, how)
+        with pytest.raises((StoreError, StudyError), match=r"data\.zarr") as refused:
+            open_store(store, stored_study(store))
+        assert "\n" not in str(refused.value)
+        with contextlib.suppress(StoreError):
+            open_and_grow(store, study)
 
 
 EVIL = "from pathlib import Path\nPath('unpickled').mkdir()\n\ndef step(traits):\n    return None\n"
@@ -158,6 +279,19 @@ def test_code_in_a_store_is_not_run(store: Folder, change: Change) -> None:
     change(store, name_it)
     with pytest.raises(StoreError, match="that no run of yours has used; if you trust it, run"):
         stored_study(store)
+
+
+def test_notes_of_own_steps_outlive_a_half_written_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = here / "own-steps.jsonl"
+    monkeypatch.setattr(trust, "NOTES", notes)
+    notes.write_text('["/a", "one:step"]\n["/b", "tw')
+    study = SimpleNamespace(listed_steps=("particles", "evil:step"), modules=here)
+    for _ in range(2):
+        trust.remember(study)  # type: ignore[arg-type]
+    assert list(trust._known()) == [("/a", "one:step"), (str(here), "evil:step")]
+    assert notes.read_text().count("evil:step") == 1
 
 
 @pytest.mark.parametrize("name", ["../outside/new", "/tmp/new", "..", "a/b"])

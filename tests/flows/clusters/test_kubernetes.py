@@ -65,12 +65,14 @@ def test_pods_run_as_nobody_and_write_to_tmp_alone(resource: dict[str, Any]) -> 
         assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
         assert container["resources"]["limits"] == container["resources"]["requests"]
         assert {"name": "AWS_REGION", "value": "eu-west-3"} in container["env"]
+        assert "MEANFIELD_CACHE_DIR" not in [variable["name"] for variable in container["env"]]
 
 
 def test_worker_has_its_memory_and_its_secrets(resource: dict[str, Any]) -> None:
     (worker,) = pods(resource)["worker"]["containers"]
     assert worker["args"][worker["args"].index("--memory-limit") + 1] == "3000000000B"
     assert int(worker["resources"]["limits"]["memory"]) > 3 * 10**9
+    assert "--no-nanny" in worker["args"]
     assert worker["envFrom"] == [{"secretRef": {"name": "store-keys"}}]
     assert "envFrom" not in pods(resource)["scheduler"]["containers"][0]
     assert resource["spec"]["worker"]["replicas"] == 2

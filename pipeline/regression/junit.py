@@ -1,0 +1,69 @@
+"""The verdict as JUnit XML, for the servers and programs that read test results."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from pipeline.regression.findings import Finding, place
+from pipeline.regression.verdict import Verdict, step_text
+
+RESULTS = {"alarm": Failure, "undecided": Skipped, "not-compared": Skipped}
+
+
+def write_junit(verdict: Verdict, path: Path, commands: Mapping[int, str]) -> None:
+    """Write a test suite per study with a test case per comparison, and one of the new steps.
+
+    Alarms are failures, what is undecided or not compared is skipped, and a night without a verdict
+    is one error.
+
+    Args:
+        verdict: the verdict.
+        path: of the file.
+        commands: what shows an alarm again, by the place of its finding in the verdict.
+    """
+    document = JUnitXml(f"meanfield regress {verdict.study}")
+    for study in verdict.studies:
+        numbered = [(n, f) for n, f in enumerate(verdict.findings) if f.study == study]
+        _add(document, verdict, study, [_finding(f, commands.get(n, "")) for n, f in numbered])
+    if verdict.new_steps:
+        _add(document, verdict, "history", _steps(verdict))
+    if verdict.outcome == "no-verdict":
+        case = TestCase("verdict", classname=verdict.study)
+        case.result = [Error(_legal(verdict.reason), "infrastructure")]
+        _add(document, verdict, "night", [case])
+    scratch = path.with_name(f"{path.name}.partial")
+    document.write(str(scratch), pretty=True)
+    scratch.replace(path)
+
+
+def _add(document: JUnitXml, verdict: Verdict, name: str, cases: list[TestCase]) -> None:
+    suite = TestSuite(name)
+    suite.timestamp = str(verdict.provenance.get("started", ""))
+    suite.add_testcases(cases)
+    document.add_testsuite(suite)
+
+
+def _finding(finding: Finding, command: str) -> TestCase:
+    name = f"{finding.variable}{place(finding.at)} {finding.rule}"
+    case = TestCase(_legal(name), classname=f"{finding.study}.{finding.variable.replace('/', '.')}")
+    if kind := RESULTS.get(finding.outcome):
+        case.result = [kind(_legal(finding.reason), finding.outcome)]
+    if command:
+        case.system_out = _legal(f"reproduce: {command}")
+    return case
+
+
+def _steps(verdict: Verdict) -> list[TestCase]:
+    cases = []
+    for step in verdict.new_steps:
+        case = TestCase(_legal(step.number), classname=f"{verdict.study}.history")
+        kind = Failure if step.alarm else Skipped
+        case.result = [kind(_legal(step_text(step)), step.kind)]
+        cases.append(case)
+    return cases
+
+
+def _legal(text: str) -> str:
+    """A text without the characters that XML cannot hold."""
+    return "".join(c if c.isprintable() else " " for c in text)
