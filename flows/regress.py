@@ -19,6 +19,7 @@ from flows.server import user_api_url
 from flows.studies import study_file
 from pipeline.cluster_settings import Cluster
 from pipeline.errors import StoreError, StudyError
+from pipeline.files import write_atomically
 from pipeline.folder import Folder
 from pipeline.place import Place, place_of
 from pipeline.regression.calibration import peak_bytes
@@ -32,7 +33,7 @@ from pipeline.regression.reference import reference
 from pipeline.regression.verdict import Verdict, print_verdict
 from pipeline.root import NAME
 from pipeline.run import run_stages
-from pipeline.session import RunFolder, Session, Summary, write_atomically
+from pipeline.session import RunFolder, Session, Summary
 from pipeline.store import stored_study
 from pipeline.study import Study
 from pipeline.text_table import print_table

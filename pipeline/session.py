@@ -24,8 +24,7 @@ from pipeline.analysis.rates import widest_half_width
 from pipeline.compute import RunSpec
 from pipeline.errors import StoreError, StudyError, UnreachableError
 from pipeline.execute import Crew, Pace, execute, execute_suspects
-from pipeline.files import check_inside, halves_in
-from pipeline.files import write_atomically as write_atomically  # others take it from here
+from pipeline.files import check_inside, halves_in, write_atomically
 from pipeline.folder import Folder
 from pipeline.heartbeat import heartbeat
 from pipeline.monitor import Monitor

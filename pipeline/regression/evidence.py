@@ -18,10 +18,10 @@ from pipeline.axes import Axis, label
 from pipeline.errors import StudyError
 from pipeline.figures.files import write_chart
 from pipeline.figures.style import PALETTE, config, word
+from pipeline.files import write_atomically
 from pipeline.place import Place
 from pipeline.regression.defaults import rule_of
 from pipeline.regression.findings import Finding, place
-from pipeline.session import write_atomically
 from pipeline.study import Study
 
 MOST = 20

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.errors import StoreError
+from pipeline.files import write_atomically
 from pipeline.report.charts import script
 
 HOME = Path(__file__).resolve().parent
@@ -61,6 +62,5 @@ def check_folder(folder: Path, kind: str) -> None:
 def write_page(folder: Path, text: str) -> Path:
     """Write a page, whole or not at all."""
     page = folder / "index.html"
-    scratch = page.with_name("index.html.partial")
-    scratch.write_text(text, encoding="utf-8")
-    return scratch.replace(page)
+    write_atomically(page, text)
+    return page
