@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-# A profiler and a monitor in each worker are more than two cores can carry a thousand times.
+# A profiler, a monitor and a clock in each of a thousand workers are more than two cores carry.
 os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
 os.environ["DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL"] = "10s"
+os.environ["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] = "5s"
+os.environ["DASK_DISTRIBUTED__ADMIN__TICK__CYCLE"] = "60s"
 os.environ["DASK_DISTRIBUTED__LOGGING__DISTRIBUTED"] = "error"
 
 import numpy as np
@@ -192,8 +194,14 @@ def cluster(workers: int) -> Iterator[tuple[Any, psutil.Process]]:
         for first in range(0, workers, PER_PROCESS):
             start("--workers-of", address, str(min(PER_PROCESS, workers - first)))
         client = stack.enter_context(Client(address, set_as_default=False, timeout="60s"))
-        client.wait_for_workers(workers, timeout=900)
+        while client.run_on_scheduler(_present) < workers:  # Dask's own wait asks for all of each
+            time.sleep(1.0)
         yield client, psutil.Process(scheduler.pid)
+
+
+def _present(dask_scheduler: Any) -> int:
+    """Return how many workers a scheduler has."""
+    return len(dask_scheduler.workers)
 
 
 async def serve_scheduler() -> None:

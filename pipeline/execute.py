@@ -196,8 +196,7 @@ class _Submission:
             while (self._waiting or self._running) and not self._monitor.stop.is_set():
                 self._submit()
                 self._monitor.workers = self._roster.ask()
-                with contextlib.suppress(queue.Empty):
-                    self._collect(self._ended.get(timeout=0.2))
+                self._collect(self._wait_for_some())
         finally:
             self._client.cancel([future for future, _ in self._running.values()])
         return self._suspects
@@ -236,23 +235,40 @@ class _Submission:
         self._waiting.extend(tasks)
         self._crew.pace.send(-sum(task.cost for task in tasks))
 
-    def _collect(self, future: "Future[Any]") -> None:
-        _, bundle = self._running.pop(future.key)
-        if future.status == "cancelled":
-            self._give_back(bundle)
-            return
-        error = future.exception() if future.status == "error" else None
-        if error is not None and type(error).__name__ == "KilledWorker":
+    def _wait_for_some(self) -> list["Future[Any]"]:
+        """The bundles that have ended since the last look; none after a while without any."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._ended.get(timeout=0.2))
+            while True:
+                found.append(self._ended.get_nowait())
+        return found
+
+    def _collect(self, ended: Sequence["Future[Any]"]) -> None:
+        """Count bundles that have ended; what they return is fetched in one go.
+
+        One by one, a thousand workers would wait for the driver.
+        """
+        bundles = {future: self._running.pop(future.key)[1] for future in ended}
+        fine = [future for future in ended if future.status not in ("cancelled", "error")]
+        for future, tokens in zip(fine, self._client.gather(fine), strict=True):
+            self._count(tokens, bundles.pop(future))
+        for future, bundle in bundles.items():
+            if future.status == "cancelled":
+                self._give_back(bundle)
+                continue
+            error = future.exception()
+            if type(error).__name__ != "KilledWorker":
+                raise error
             self._suspects.extend(bundle)
-        elif error is not None:
-            raise error
-        else:
-            tokens = future.result()
-            left = {token.shard for token in tokens if token.left}  # the worker had to end
-            self._give_back([task for task in bundle if task.shard in left])
-            done = [task for task in bundle if task.shard not in left]
-            _record([t for t in tokens if not t.left], done, self._crew, self._monitor)
-        future.release()
+        for future in ended:
+            future.release()
+
+    def _count(self, tokens: Sequence[Token], bundle: Sequence[Task]) -> None:
+        left = {token.shard for token in tokens if token.left}  # the worker had to end
+        self._give_back([task for task in bundle if task.shard in left])
+        done = [task for task in bundle if task.shard not in left]
+        _record([t for t in tokens if not t.left], done, self._crew, self._monitor)
 
 
 def _record(tokens: Sequence[Token], tasks: Sequence[Task], crew: Crew, monitor: Monitor) -> None:

@@ -81,6 +81,9 @@ class FakeClient:
                     return True
         return False
 
+    def gather(self, futures: Sequence[FakeFuture]) -> list[list[Token]]:
+        return [future.result() for future in futures]
+
     def cancel(self, futures: Sequence[object]) -> None:
         assert not futures
 
