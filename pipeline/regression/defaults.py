@@ -90,6 +90,7 @@ def is_status(array: xr.DataArray) -> bool:
 def _usual(path: str, array: xr.DataArray, names: Collection[str]) -> Rule:
     name = path.rpartition("/")[2]
     group, _, end = name.rpartition("_")
+    usual = next(rule for rule in USUAL if fnmatchcase(path, rule.variables))
     if path.startswith("analysis/"):
         if name == "w1_mean":
             return IGNORED  # the seeds of particles/w1 are compared
@@ -99,6 +100,6 @@ def _usual(path: str, array: xr.DataArray, names: Collection[str]) -> Rule:
             return IGNORED  # the interval's ends
     elif "flag_meanings" in array.attrs:
         return IDENTICAL
-    elif "seed" in array.dims and name != "wall_seconds":
+    elif "seed" in array.dims and usual.rule not in ("ignored", "ratio"):
         return EQUIVALENT
-    return next(rule for rule in USUAL if fnmatchcase(path, rule.variables))
+    return usual

@@ -32,6 +32,7 @@ def write_junit(verdict: Verdict, path: Path, commands: Mapping[int, str]) -> No
         case = TestCase("verdict", classname=verdict.study)
         case.result = [Error(_legal(verdict.reason), "infrastructure")]
         _add(document, verdict, "night", [case])
+    document.update_statistics()
     scratch = path.with_name(f"{path.name}.partial")
     document.write(str(scratch), pretty=True)
     scratch.replace(path)

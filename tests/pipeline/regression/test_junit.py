@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from junit2htmlreport import parser
 
 from pipeline.regression.findings import Finding, Step
 from pipeline.regression.junit import write_junit
@@ -91,7 +92,6 @@ def test_no_verdict_is_an_error_and_no_failure(tmp_path: Path) -> None:
 
 def test_a_reader_of_its_own_makes(file: Path) -> None:
     """junit2html counts what was written, and shows it."""
-    parser = pytest.importorskip("junit2htmlreport.parser")
     report = parser.Junit(str(file))
     cases = [case for suite in report.suites for case in suite.all()]
     assert len(cases) == len(FOUND) + 1
