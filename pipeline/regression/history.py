@@ -145,7 +145,7 @@ class History:
         """Begin a night; what is not committed as the context ends is removed."""
         self.create()
         self.remove_dead()
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        name = _new_name(datetime.now(UTC))
         with heartbeat(self.place, f"{FOLDER}/{name}"):
             try:
                 yield Draft(self, name)
@@ -370,6 +370,11 @@ def check_name(name: str) -> None:
         raise StudyError(
             f"baseline '{name}': not a name; allowed: letters, digits, '.', '_' and '-'"
         )
+
+
+def _new_name(now: datetime) -> str:
+    """A name that sorts by time: seconds, then five digits of microseconds and three of chance."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.randbelow(16**3):03x}"
 
 
 def _digest(record: Any) -> str:

@@ -262,7 +262,7 @@ def test_nothing_outlives_a_driver_that_is_killed_alone(place: Any, direct: bool
 @pytest.mark.parametrize(
     ("number", "direct"),
     [
-        (signal.SIGINT, True),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.slow),
         (signal.SIGTERM, False),
         pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),

@@ -65,6 +65,7 @@ def test_run_shows_on_the_users_server(tmp_path: Path, server: EphemeralServer) 
     assert all("[" in row["rate [95 % CI]"] for row in rows)
 
 
+@pytest.mark.slow
 def test_flow_run_of_a_dead_driver_is_marked(tmp_path: Path, server: EphemeralServer) -> None:
     (tmp_path / "study.toml").write_text(STUDY.replace("count = 3", "count = 3000"))
     process = command(tmp_path, server)

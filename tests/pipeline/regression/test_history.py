@@ -71,6 +71,14 @@ def interrupted(history: History) -> None:
         raise KeyboardInterrupt
 
 
+def test_nights_of_one_second_stand_in_their_order(history: History) -> None:
+    names = []
+    for _ in range(20):
+        with history.night() as draft:
+            names.append(draft.night)
+    assert names == sorted(names)
+
+
 def test_night_that_fails_leaves_nothing(history: History) -> None:
     keep(history)
     before = history.place.keys("")
