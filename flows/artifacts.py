@@ -32,9 +32,13 @@ CELL_WIDTH = 300
 
 def artifact_key(kind: str, session: Session) -> str:
     """The key of an artifact: its kind, the study, and the store's address by its hash."""
-    study = re.sub(r"[^a-z0-9]+", "-", session.study.name.lower()).strip("-")
     store = hashlib.sha256(session.places.store.address.encode()).hexdigest()[:8]
-    return f"{kind}-{study}-{store}"
+    return f"{kind}-{slug(session.study.name)}-{store}"
+
+
+def slug(name: str) -> str:
+    """A study's name as the key of an artifact may hold it."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def report_folder(session: Session) -> Path:

@@ -6,7 +6,6 @@ automations can tell them apart. A night that finds another one at work on the h
 """
 
 import contextvars
-import re
 from argparse import Namespace
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Failed
 
-from flows.artifacts import cell
+from flows.artifacts import cell, slug
 from flows.notify import notify as tell
 from flows.regress import Written, order_of, run_and_write
 from flows.serve import cluster_overrides
@@ -133,7 +132,7 @@ def night(options: Namespace) -> Written:
 def publish(written: Written) -> None:
     """Show the verdict and the page as artifacts."""
     verdict, page = written.verdict, written.folder / "index.html"
-    name = re.sub(r"[^a-z0-9]+", "-", verdict.study.lower()).strip("-")
+    name = slug(verdict.study)
     try:
         create_markdown_artifact(
             markdown(verdict), key=f"verdict-{name}", description=verdict.headline

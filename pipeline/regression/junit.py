@@ -1,10 +1,12 @@
 """The verdict as JUnit XML, for the servers and programs that read test results."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
+from pipeline.files import write_atomically
 from pipeline.regression.findings import Finding, place
 from pipeline.regression.verdict import Verdict, step_text
 
@@ -33,9 +35,9 @@ def write_junit(verdict: Verdict, path: Path, commands: Mapping[int, str]) -> No
         case.result = [Error(_legal(verdict.reason), "infrastructure")]
         _add(document, verdict, "night", [case])
     document.update_statistics()
-    scratch = path.with_name(f"{path.name}.partial")
-    document.write(str(scratch), pretty=True)
-    scratch.replace(path)
+    content = io.BytesIO()
+    document.write(content, pretty=True)
+    write_atomically(path, content.getvalue())
 
 
 def _add(document: JUnitXml, verdict: Verdict, name: str, cases: list[TestCase]) -> None:

@@ -74,8 +74,15 @@ class Order:
 
 @dataclass
 class _Measured:
-    """What a night has found before it is judged."""
+    """What a night has found before it is judged.
 
+    Attributes:
+        records: those of the nights before.
+        damaged: what is wrong with others.
+    """
+
+    records: Sequence[Record] = ()
+    damaged: Sequence[str] = ()
     problems: list[str] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     before: Calibration | None = None
@@ -116,6 +123,7 @@ def run_night(order: Order) -> Verdict:
     with order.history.night() as draft:
         facts = provenance()
         measured = _measure(order, draft)
+        measured.records, measured.damaged = order.history.records()
         if not measured.problems:
             try:
                 _judge(order, draft, measured, versions(facts))
@@ -201,7 +209,7 @@ def _judge(order: Order, draft: Draft, found: _Measured, now: Mapping[str, str])
             found.unit.seconds if found.unit else math.nan,
             _costs(found, study.name),
         )
-    records = [record for record in order.history.records()[0] if record.judged]
+    records = [record for record in found.records if record.judged]
     past: dict[str, list[float]] = {}
     for number in (number for record in records for number in record.numbers):
         past.setdefault(number.key, []).append(number.value)
@@ -274,7 +282,7 @@ def _outcome(order: Order, draft: Draft, found: _Measured, alarms: int) -> tuple
 
 def _notes(order: Order, found: _Measured) -> list[str]:
     """What else a reader of the verdict has to know."""
-    notes = order.history.records()[1]
+    notes = list(found.damaged)
     missing = [s.name for s in order.studies if s.name not in order.reference.stores]
     if order.reference.name and missing:
         notes.append(f"the baseline has nothing of {', '.join(missing)}: not compared")
