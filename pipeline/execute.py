@@ -59,9 +59,14 @@ class Pace:
             self._waiting -= nominal
 
     @property
-    def left(self) -> float | None:
-        """The expected duration of what is still to be sent; None before anything was measured."""
+    def left(self) -> float:
+        """The expected duration of what is still to be sent."""
         return self.real(max(self._waiting, 0.0))
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return self._nominal > 0
 
     def learn(self, real: float, nominal: float) -> None:
         """Take in a finished bundle."""
@@ -69,10 +74,10 @@ class Pace:
             self._real += real
             self._nominal += nominal
 
-    def real(self, nominal: float) -> float | None:
-        """The expected duration of a nominal one; None before anything was measured."""
+    def real(self, nominal: float) -> float:
+        """The expected duration of a nominal one, which is itself before anything was measured."""
         with self._lock:
-            return nominal * self._real / self._nominal if self._nominal > 0 else None
+            return nominal * self._real / self._nominal if self._nominal > 0 else nominal
 
 
 class Roster:
@@ -139,6 +144,19 @@ class Roster:
                 f"the cluster has had no worker for {self._patience:g} s (cluster.patience); start "
                 "some, and run again to go on"
             )
+
+
+def bundle_seconds(pace: Pace, workers: int, aim: float = BUNDLE_SECONDS) -> float:
+    """How long the next bundle should take.
+
+    As long as is aimed for, or longer where so many workers would want more bundles than a
+    scheduler takes with ease; a quarter of it until the pace is known; and towards the end of the
+    stage less and less, so that the workers end together, but not so little that bundles swamp
+    the scheduler.
+    """
+    eased = workers / BUNDLES_PER_SECOND
+    longest = max(aim, eased) if pace.known else max(aim, eased) / 4
+    return min(longest, max(pace.left / (3 * workers), eased / 2))
 
 
 @dataclass(frozen=True)
@@ -217,16 +235,12 @@ class _Submission:
             future.add_done_callback(self._ended.put)
 
     def _next_bundle(self) -> list[Task]:
-        """The next tasks: four seconds of them or more, less towards the end."""
-        left = self._crew.pace.left  # of the stage, not of this batch: others keep workers busy
+        """The next tasks, for as long as a bundle should take."""
+        pace = self._crew.pace
+        wanted = bundle_seconds(pace, max(self._roster.ask(), 1), self._crew.bundle_seconds)
         bundle = [self._waiting.popleft()]
-        if left is None:
-            return bundle
-        workers = max(self._roster.ask(), 1)
-        wanted = max(self._crew.bundle_seconds, workers / BUNDLES_PER_SECOND)
-        wanted = min(wanted, left / (3 * workers))
         cost = bundle[0].cost
-        while self._waiting and (self._crew.pace.real(cost + self._waiting[0].cost) or 0) <= wanted:
+        while self._waiting and pace.real(cost + self._waiting[0].cost) <= wanted:
             bundle.append(self._waiting.popleft())
             cost += bundle[-1].cost
         return bundle

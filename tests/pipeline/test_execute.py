@@ -13,7 +13,7 @@ import xarray as xr
 from pipeline import execute as execute_module
 from pipeline.compute import RunSpec, Token, compute_bundle, leaving
 from pipeline.errors import ClusterError, StoreError
-from pipeline.execute import Crew, Pace, Roster
+from pipeline.execute import BUNDLES_PER_SECOND, Crew, Pace, Roster, bundle_seconds
 from pipeline.run import run_stages
 from pipeline.session import Session, open_session, run_folder
 from pipeline.shards import Shard, missing_points, read_block
@@ -177,6 +177,21 @@ def test_scheduler_that_has_gone_ends_the_run_with_what_to_do() -> None:
     client: Any = Gone(0)
     with pytest.raises(ClusterError, match="start it again, and run again"):
         Roster(client).ask()
+
+
+@pytest.mark.parametrize(("workers", "each"), [(2, 300.0), (100, 300.0), (1000, 300.0)])
+def test_bundles_end_short_and_never_swamp_the_scheduler(workers: int, each: float) -> None:
+    pace = Pace()
+    pace.begin(workers * each)
+    lengths = [bundle_seconds(pace, workers)]
+    pace.learn(2.0, 2.0)
+    while pace.left > 0.0:
+        lengths.append(bundle_seconds(pace, workers))
+        pace.send(lengths[-1])
+    assert lengths[0] == max(lengths) / 4
+    assert len(lengths) < 2.0 * max(each * BUNDLES_PER_SECOND, each / 4.0 * workers)
+    assert min(lengths) <= max(0.05, workers / BUNDLES_PER_SECOND / 2)
+    assert lengths[1:] == sorted(lengths[1:], reverse=True)
 
 
 def test_shards_that_a_leaving_worker_did_not_begin_are_sent_again(tiny: dict[str, Any]) -> None:
