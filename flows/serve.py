@@ -52,13 +52,7 @@ def serve(options: Namespace) -> int:
 
 def _run_until_told_to_end(deployments: Sequence[Any], limit: int | None) -> None:
     """Start the runs of deployments; told to end, have those in flight stop cleanly first."""
-    from prefect.runner import Runner
-
-    class GentleRunner(Runner):
-        def handle_sigterm(self, *_arguments: Any, **_more: Any) -> None:
-            # Prefect's own leaves at once: runs would be killed, and stay Running for ever.
-            loop = asyncio.get_running_loop()
-            loop.call_soon_threadsafe(lambda: loop.create_task(self.astop()))
+    from flows.gentle_runner import GentleRunner
 
     runner = GentleRunner(limit=limit)
     for deployment in deployments:
