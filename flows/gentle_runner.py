@@ -24,5 +24,5 @@ class GentleRunner(Runner):
                 run = await self._client.read_flow_run(key)
                 if not (run.state and run.state.is_final()):
                     await self._cancellation_manager.cancel(run, "Runner is shutting down.")
-            except Exception:  # noqa: BLE001 - Prefect's client raises all kinds, and each run counts
+            except Exception:  # Prefect's client raises all kinds, and each run counts
                 self._logger.exception("The server does not answer; run '%s' is left", key)
