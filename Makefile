@@ -13,7 +13,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-slow test-cluster services lint format bench chaos planted faults lock clean
+.PHONY: help setup run test test-slow test-cluster services lint format bench bench-peers chaos planted faults lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,11 +59,22 @@ format: setup ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## measure speed, against peers
-	@for program in benchmarks/*.py; do \
-	  test -e "$$program" || { echo "benchmarks/ holds no program"; exit 1; }; \
-	  echo "== $$program"; $(BIN)/python "$$program" || exit 1; \
+# Of the programs in benchmarks/, those that measure speed: not what they share, not statistics.
+NO_BENCH := harness limits plain interval_coverage regression_power
+BENCHES := $(filter-out $(NO_BENCH:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
+bench: setup ## measure speed and the limits of this machine
+	@for program in benchmarks/limits.py $(BENCHES); do \
+	  echo "== $$program"; $(BIN)/python "$$program" $(BENCH) || exit 1; \
 	done
+
+# uv puts what both environments have on the disk once.
+PEERS ?= benchmarks/peers.txt
+bench-peers: setup ## the same with the peers, in .venv-peers
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv --without-pip .venv-peers
+	@$(UV) pip install --quiet --python .venv-peers --requirements requirements.lock
+	@$(UV) pip install --quiet --python .venv-peers $(addprefix --requirements ,$(wildcard $(PEERS)))
+	@$(UV) pip install --quiet --python .venv-peers --no-deps --no-build-isolation --editable .
+	@$(MAKE) --no-print-directory bench BIN=.venv-peers/bin
 
 chaos: setup ## kill runs, damage stores, and write docs/reliability.md (a quarter of an hour)
 	$(BIN)/python tests/chaos/chaos.py --seed 0 --kills 24 --report docs/reliability.md
@@ -83,7 +94,7 @@ lock: setup ## resolve anew and rewrite requirements.lock, and those of deploy/
 	rm -f uv.lock
 
 clean: ## remove .venv, build output and caches; runs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis uv.lock
+	rm -rf $(VENV) .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis uv.lock
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv installs the lock in seconds where pip takes minutes; pip does it where uv cannot.

@@ -1,136 +1,417 @@
-"""Speed of the particle integrator and of W1, against what one would use otherwise, in one run.
+"""Speed of the particle kernels, against what one would use otherwise and against the arithmetic.
 
-    python benchmarks/particles.py
+    python benchmarks/particles.py [--full] [--write docs/performance.md]
 
-* our RK4 against the same RK4 in plain NumPy: same steps, same results;
-* our RK4 against ``scipy.integrate.solve_ivp`` (DOP853) at equal accuracy;
-* W1 of two samples against SciPy and POT.
+All take the same particles through the same time interval, in float64 on one thread, NumPy, JAX
+(``lax.scan``, jitted), PyTorch and this package by the same RK4 steps; torchdiffeq by its RK4,
+SciPy by RK45 and diffrax by Tsit5 with steps of a fixed length. What counts is the processor time
+per particle and evaluation of sigma(w x + b).
 
-A ratio above 1 says how many times faster this package is. The best of several runs counts.
+The arithmetic limit counts the operations of the branch-free formulas, each as one instruction on a
+vector, whether an addition, a fused multiply-add, a comparison or a shift. Their number is
+multiplied by the time that a fused multiply-add takes in a loop of nothing else (limits.py; the
+least of many turns, for a limit is what the processor can do). Divisions are done beside the other
+operations; where they alone take longer than all operations so counted, that is the limit.
 """
 
-import itertools
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
+import harness
+import limits
 import numpy as np
-import ot
 from scipy.integrate import solve_ivp
-from scipy.stats import wasserstein_distance
+from scipy.special import expit
 
-from solvers.activations import ACTIVATIONS, Activation
-from solvers.characteristics import characteristics
+from solvers.activations import ACTIVATIONS
 from solvers.controls import Controls
-from solvers.distributions import Normal
 from solvers.particles import integrate
-from solvers.sampling import sample
-from solvers.time_grid import time_grid
+from solvers.vector_controls import VectorControls
+from solvers.vector_particles import integrate_vectors
 from solvers.warm import warm
-from solvers.wasserstein import PointMasses, w1
 
-PARTICLES = 100_000
-SAMPLES = 1_000_000
-CONTROLS = Controls.of("exp(t) - 1", "-5*t**2 + t")
-FORMULAS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "identity": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
-    "tanh": np.tanh,
-    "gcu": lambda x: x * np.cos(x),
+OURS = "meanfield"
+CONTROLS_OF = ("exp(t) - 1", "-5*t**2 + t")
+CONTROLS = Controls.of(*CONTROLS_OF)
+OPERATIONS = {
+    "identity": (0, 0),
+    "relu": (1, 0),
+    "sigmoid": (21, 1),
+    "tanh": (28, 1),
+    "gcu": (24, 0),
+}
+"""Of the formulas in solvers/exp.py: all, and the divisions among them."""
+RK4_OPERATIONS = 1 + 7 / 4  # w x + b, and a quarter of the seven of a step
+STEPS, MANY = 20, 10**6
+AGREE = {"scipy": 0.1, "diffrax": 0.1, "torchdiffeq": 0.1}  # other methods; 1e-12 otherwise
+
+Run = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What everybody computes.
+
+    Attributes:
+        name: The activation.
+        x: Initial positions, shape (M,) or (M, d).
+        steps: Number of time steps from 0 to 1.
+    """
+
+    name: str
+    x: np.ndarray
+    steps: int
+
+    @property
+    def times(self) -> np.ndarray:
+        """The ends of the steps."""
+        return np.linspace(0.0, 1.0, self.steps + 1)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """What w(t) is multiplied by: a rotation by 1 in each pair of neighbours; 1 for d = 1."""
+        if self.x.ndim == 1:
+            return np.ones(())
+        c, s = np.cos(1.0), np.sin(1.0)
+        return np.kron(np.eye(self.x.shape[1] // 2), [[c, -s], [s, c]])
+
+
+def case_of(name: str, particles: int, dimension: int = 1, steps: int = STEPS) -> Case:
+    """Return a case with normal particles."""
+    rng = np.random.default_rng(0)
+    if dimension == 1:
+        return Case(name, np.sort(rng.normal(size=particles)), steps)
+    return Case(name, rng.normal(size=(particles, dimension)), steps)
+
+
+def controls(t: Any, exp: Callable[[Any], Any] = np.exp) -> tuple[Any, Any]:
+    """Return the scalars w(t) and b(t), by the exponential function of a library."""
+    return exp(t) - 1.0, t - 5.0 * t * t
+
+
+def argument(case: Case, w: Any, b: Any, x: Any, matrix: Any) -> Any:
+    """Return w(t) x + b(t) for all particles, in whatever library x belongs to."""
+    return w * x + b if case.x.ndim == 1 else x @ (w * matrix.T) + b
+
+
+def rk4(rate: Callable[[Any, Any], Any], h: float, x: Any, w: Any, b: Any) -> Any:
+    """Return particles after a step; the controls are those at t, t + h/2 and t + h."""
+    k1 = rate((w[0], b[0]), x)
+    k2 = rate((w[1], b[1]), x + 0.5 * h * k1)
+    k3 = rate((w[1], b[1]), x + 0.5 * h * k2)
+    k4 = rate((w[2], b[2]), x + h * k3)
+    return x + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+
+
+def stage_controls(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return the controls at the stage times of all steps, shape (steps, 3) each."""
+    t, h = case.times[:-1, None], 1.0 / case.steps
+    w, b = controls(t + h * np.array([0.0, 0.5, 1.0]))
+    return w, b
+
+
+def ours(case: Case) -> tuple[Run, float]:
+    """Return this package, and its evaluations of sigma for each component of a particle."""
+    sigma, last = ACTIVATIONS[case.name], [case.steps]
+    if case.x.ndim == 1:
+        return lambda: integrate(case.x, sigma, CONTROLS, case.times, last)[0], 4 * case.steps
+    entries = [[f"{float(a)!r}*({CONTROLS_OF[0]})" for a in row] for row in case.matrix]
+    plane = VectorControls.of(entries, [CONTROLS_OF[1]] * len(entries))
+    return lambda: integrate_vectors(case.x, sigma, plane, case.times, last)[0], 4 * case.steps
+
+
+def by_numpy(case: Case) -> tuple[Run, float]:
+    """Return RK4 on whole arrays."""
+    formulas: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "identity": lambda z: z,
+        "relu": lambda z: np.maximum(z, 0.0),
+        "sigmoid": lambda z: 1.0 / (1.0 + np.exp(-z)),
+        "tanh": np.tanh,
+        "gcu": lambda z: z * np.cos(z),
+    }
+    sigma, (w, b), h = formulas[case.name], stage_controls(case), 1.0 / case.steps
+
+    def run() -> np.ndarray:
+        x = case.x
+        for row in zip(w, b, strict=True):
+            x = rk4(lambda c, y: sigma(argument(case, *c, y, case.matrix)), h, x, *row)
+        return x
+
+    return run, 4 * case.steps
+
+
+def by_scipy(case: Case) -> tuple[Run, float] | None:
+    """Return solve_ivp (RK45) with steps of a fixed length; d = 1."""
+    if case.x.ndim > 1:
+        return None
+    formulas: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "identity": lambda z: z,
+        "relu": lambda z: np.maximum(z, 0.0),
+        "sigmoid": expit,
+        "tanh": np.tanh,
+        "gcu": lambda z: z * np.cos(z),
+    }
+    sigma, h = formulas[case.name], 1.0 / case.steps
+
+    def run() -> np.ndarray:
+        nonlocal found
+        found = solve_ivp(
+            lambda t, y: sigma(argument(case, *controls(t), y, None)),
+            (0.0, 1.0),
+            case.x,
+            t_eval=[1.0],
+            max_step=h,
+            first_step=h,
+            rtol=1.0,
+            atol=1e9,
+        )
+        return np.asarray(found.y[:, -1])
+
+    found: Any = None
+    run()
+    return run, found.nfev
+
+
+def _jax_sigma(name: str) -> Callable[[Any], Any]:
+    import jax
+
+    formulas: dict[str, Callable[[Any], Any]] = {
+        "identity": lambda z: z,
+        "relu": jax.nn.relu,
+        "sigmoid": jax.nn.sigmoid,
+        "tanh": jax.numpy.tanh,
+        "gcu": lambda z: z * jax.numpy.cos(z),
+    }
+    return formulas[name]
+
+
+def by_jax(case: Case) -> tuple[Run, float]:
+    """Return RK4 under lax.scan, jitted."""
+    import jax
+
+    sigma, matrix, h = _jax_sigma(case.name), jax.numpy.asarray(case.matrix), 1.0 / case.steps
+    x, rows = jax.numpy.asarray(case.x), tuple(map(jax.numpy.asarray, stage_controls(case)))
+
+    def step(y: Any, row: Any) -> tuple[Any, None]:
+        return rk4(lambda c, z: sigma(argument(case, *c, z, matrix)), h, y, *row), None
+
+    scan = jax.jit(lambda y, rows: jax.lax.scan(step, y, rows)[0])
+    return lambda: scan(x, rows).block_until_ready(), 4 * case.steps
+
+
+def by_diffrax(case: Case) -> tuple[Run, float]:
+    """Return diffrax's Tsit5 with steps of a fixed length, jitted."""
+    import diffrax
+    import jax
+
+    sigma, matrix = _jax_sigma(case.name), jax.numpy.asarray(case.matrix)
+
+    def rate(t: Any, y: Any, _arguments: Any) -> Any:
+        return sigma(argument(case, *controls(t, jax.numpy.exp), y, matrix))
+
+    def solve(y: Any) -> Any:
+        term, solver = diffrax.ODETerm(rate), diffrax.Tsit5()
+        grid = diffrax.StepTo(ts=jax.numpy.asarray(case.times))
+        return diffrax.diffeqsolve(
+            term, solver, 0.0, 1.0, None, y, stepsize_controller=grid, max_steps=case.steps + 1
+        ).ys[-1]
+
+    jitted, x = jax.jit(solve), jax.numpy.asarray(case.x)
+    return lambda: jitted(x).block_until_ready(), 6 * case.steps + 1
+
+
+def _torch_sigma(name: str) -> Callable[[Any], Any]:
+    import torch
+
+    formulas: dict[str, Callable[[Any], Any]] = {
+        "identity": lambda z: z,
+        "relu": torch.relu,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "gcu": lambda z: z * torch.cos(z),
+    }
+    return formulas[name]
+
+
+def by_torch(case: Case) -> tuple[Run, float]:
+    """Return RK4 on whole tensors."""
+    import torch
+
+    torch.set_num_threads(1)
+    sigma, matrix, h = _torch_sigma(case.name), torch.tensor(case.matrix), 1.0 / case.steps
+    w, b = stage_controls(case)
+
+    def run() -> np.ndarray:
+        x = torch.from_numpy(case.x)
+        with torch.inference_mode():
+            for row in zip(w.tolist(), b.tolist(), strict=True):
+                x = rk4(lambda c, y: sigma(argument(case, *c, y, matrix)), h, x, *row)
+        return x.numpy()
+
+    return run, 4 * case.steps
+
+
+def by_torchdiffeq(case: Case) -> tuple[Run, float]:
+    """Return torchdiffeq's RK4."""
+    import torch
+    import torchdiffeq
+
+    torch.set_num_threads(1)
+    sigma, matrix = _torch_sigma(case.name), torch.tensor(case.matrix)
+    x, t = torch.from_numpy(case.x), torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            found = torchdiffeq.odeint(
+                lambda t, y: sigma(argument(case, *controls(t, torch.exp), y, matrix)),
+                x,
+                t,
+                method="rk4",
+                options={"step_size": 1.0 / case.steps},
+            )
+        return found[-1].numpy()
+
+    return run, 4 * case.steps
+
+
+PEERS: dict[str, Callable[[Case], tuple[Run, float] | None]] = {
+    "numpy": by_numpy,
+    "scipy": by_scipy,
+    "jax": by_jax,
+    "diffrax": by_diffrax,
+    "torch": by_torch,
+    "torchdiffeq": by_torchdiffeq,
 }
 
 
-def best(function: Callable[[], object], repeats: int = 3) -> float:
-    """Return the shortest of some run times in seconds."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+def measured(case: Case, peers: Sequence[str], repeats: int) -> dict[str, harness.Times]:
+    """Return nanoseconds per particle, component and evaluation."""
+    runs = {OURS: ours(case)}
+    for name in peers:
+        if harness.peer(name) and (run := PEERS[name](case)):
+            runs[name] = run
+    expected = runs[OURS][0]()
+    for name, (run, _) in runs.items():
+        gap = float(np.abs(np.sort(np.asarray(run()), axis=0) - np.sort(expected, axis=0)).max())
+        if gap > AGREE.get(name, 1e-12):
+            raise SystemExit(f"{name} and {OURS} differ by {gap:.1e} for {case.name}")
+    functions: dict[str, Callable[[], object]] = {name: run for name, (run, _) in runs.items()}
+    found = harness.turns(functions, repeats, time.process_time)
+    work = {name: case.x.size * count for name, (_, count) in runs.items()}
+    return {name: harness.Times(1e9 * t.seconds / work[name]) for name, t in found.items()}
 
 
-def numpy_rk4(name: str, x: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the particles at the last time, by RK4 on whole arrays."""
-    sigma = FORMULAS[name]
-
-    def rate(t: float, x: np.ndarray) -> np.ndarray:
-        w, b = CONTROLS.evaluate(t)
-        return sigma(w * x + b)
-
-    for t, end in itertools.pairwise(times):
-        h = end - t
-        k1 = rate(t, x)
-        k2 = rate(t + 0.5 * h, x + 0.5 * h * k1)
-        k3 = rate(t + 0.5 * h, x + 0.5 * h * k2)
-        k4 = rate(end, x + h * k3)
-        x = x + h / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-    return x
+@functools.cache
+def rates() -> tuple[float, float]:
+    """Return the most multiply-adds and divisions per nanosecond that this processor has shown."""
+    best = limits.fma_rate(repeats=20).max() / 2.0, limits.division_rate(repeats=20).max()
+    return best[0] / 1e9, best[1] / 1e9
 
 
-def scipy_at_equal_accuracy(
-    name: str, x: np.ndarray, exact: np.ndarray, error: float
-) -> tuple[float, float]:
-    """Return seconds and error of the loosest DOP853 that is at least as accurate."""
-    sigma = FORMULAS[name]
-
-    def rate(t: float, x: np.ndarray) -> np.ndarray:
-        w, b = CONTROLS.evaluate(t)
-        return sigma(w * x + b)
-
-    for digits in range(3, 14):
-        tolerance = 10.0**-digits
-
-        def solve(tolerance: float = tolerance) -> np.ndarray:
-            found = solve_ivp(
-                rate, (0.0, 1.0), x, method="DOP853", rtol=tolerance, atol=tolerance, t_eval=[1.0]
-            )
-            return np.asarray(found.y[:, -1])
-
-        found = float(np.abs(solve() - exact).max())
-        if found <= error:
-            break
-    return best(solve, 1), found
+def limit(case: Case) -> float:
+    """Return nanoseconds per particle, component and evaluation that the arithmetic takes."""
+    count, divisions = OPERATIONS[case.name]
+    count += RK4_OPERATIONS + (case.x.shape[1] - 1 if case.x.ndim > 1 else 0)
+    return float(max(count / rates()[0], divisions / rates()[1]))
 
 
-def particle_row(activation: Activation, x: np.ndarray) -> str:
-    """Return one row of the first table."""
-    name = activation.name
-    times, last = time_grid(1.0, 1e-2, snapshots=[1.0])
-    ours = best(lambda: integrate(x, activation, CONTROLS, times, last))
-    found = integrate(x, activation, CONTROLS, times, last)[0]
-    plain = best(lambda: numpy_rk4(name, x, times), 1)
-    exact = characteristics(x, activation, CONTROLS, [1.0])[0][0]
-    error = float(np.abs(found - exact).max())
-    other, other_error = scipy_at_equal_accuracy(name, x, exact, max(error, 1e-11))
-    rate = ours / x.size / 100 * 1e9
-    return (
-        f"{name:9} {rate:8.2f} {plain / ours:11.1f} {other / ours:11.1f}"
-        f" {error:11.1e} {other_error:11.1e}"
+def row(case: Case, peers: Sequence[str], repeats: int = harness.TURNS) -> list[str]:
+    """Return a row: ours, ratios to the peers, to the best of them, and to the limit."""
+    times = measured(case, peers, repeats)
+    mine = times[OURS]
+    ratios = [
+        harness.number(np.median(times[name].over(mine))) if name in times else "" for name in PEERS
+    ]
+    best = harness.best(times, OURS)
+    return [
+        harness.spread(mine.seconds),
+        *ratios,
+        harness.ratio(times[best], mine) if best else "",
+        f"{100 * limit(case) / mine.median:.0f} %",
+    ]
+
+
+FAST = ("numpy", "jax", "torch")
+HEADER = [f"{OURS} [ns]", *PEERS, "the best of them", "of the limit"]
+
+TEXT = """\
+Particles taken through {steps} RK4 steps, everybody on one thread in float64: processor time per
+particle (and component, for d > 1) and evaluation of σ(wx + b); then how many times longer others
+take. SciPy's RK45, diffrax's Tsit5 and torchdiffeq's RK4 step through the same times. The limit is
+the time in which this processor makes as many fused multiply-adds on its widest vectors as the
+formulas have operations of any kind ({operations}
+for σ, and {rk4} around it and d − 1 more for d > 1), or its divisions (one in sigmoid and tanh)
+where they alone take longer. Medians, and in brackets the least and the largest, of {turns} turns;
+nothing stands where a peer is not installed or was spared. On a
+busy machine the limit is underrated, and shares of it can exceed 100 %. Written by
+
+    make bench-peers BENCH="--write docs/performance.md"
+
+{machine}
+
+d = 1, {many} particles:
+
+{activations}
+
+d = 1, tanh, by the number of particles M:
+
+{sizes}
+
+tanh in more dimensions, {several} particles:
+
+{dimensions}
+
+Two threads, each with {many} particles (tanh): {cores} times the work of one in the same time.
+"""
+
+
+def section(full: bool) -> str:
+    """Measure, and return the section."""
+    warm()
+    largest = 10**8 if full else 10**7
+    sizes = [10**k for k in range(3, 9) if 10**k <= largest]
+    dimensions = {2: MANY // 2, 8: MANY // 8}
+    return TEXT.format(
+        steps=STEPS,
+        operations=", ".join(f"{name} {count}" for name, (count, _) in OPERATIONS.items()),
+        rk4=RK4_OPERATIONS,
+        turns=harness.TURNS,
+        machine=harness.machine(*list(PEERS)[1:]),
+        many=MANY,
+        several=", ".join(f"{m} (d = {d})" for d, m in dimensions.items()),
+        activations=harness.table(
+            ["σ", *HEADER],
+            *([name, *row(case_of(name, MANY), FAST)] for name in ACTIVATIONS),
+        ),
+        cores=harness.spread(two_cores()),
+        sizes=harness.table(["M", *HEADER], *(sized(m, full=full) for m in sizes)),
+        dimensions=harness.table(
+            ["d", *HEADER],
+            *([str(d), *row(case_of("tanh", m, d), FAST)] for d, m in dimensions.items()),
+        ),
     )
 
 
-def main() -> None:
-    """Print both tables."""
-    print(f"kernels ready in {warm():.2f} s\n")
-    print(f"RK4, {PARTICLES} particles, 100 steps, one thread")
-    print("sigma     ns/p/step  NumPy/ours  SciPy/ours       error  SciPy error")
-    x = sample(Normal(0.0, 1.0), PARTICLES, "iid")
-    for activation in ACTIVATIONS.values():
-        print(particle_row(activation, x))
-    print(f"\nW1 of two samples of {SAMPLES}, unsorted")
-    a, b = (np.random.default_rng(k).normal(0.01 * k, 1.0, SAMPLES) for k in (0, 1))
-    value = w1(PointMasses(a), PointMasses(b))
-    ours = best(lambda: w1(PointMasses(a), PointMasses(b)))
-    for name, function in (
-        ("SciPy", lambda: wasserstein_distance(a, b)),
-        ("POT", lambda: ot.wasserstein_1d(a, b, p=1)),
-    ):
-        seconds = best(function, 1)
-        gap = abs(float(function()) - value)
-        print(f"{name:6} {seconds:6.3f} s, ours {ours:6.3f} s, ratio {seconds / ours:5.1f}", end="")
-        print(f", difference {gap:.1e}")
+def two_cores() -> np.ndarray:
+    """Return how much more work two threads do than one, turn by turn; kernels hold no lock."""
+    run, _ = ours(case_of("tanh", MANY))
+    with ThreadPoolExecutor(2) as pool:
+        both = lambda: list(pool.map(lambda _: run(), range(2)))  # noqa: E731
+        times = harness.turns({"one": run, "two": both})
+    return 2.0 * times["one"].over(times["two"])
+
+
+def sized(particles: int, *, full: bool) -> list[str]:
+    """Return a row of the table by M; peers are spared the largest arrays."""
+    many = MANY * (10 if full else 1)
+    peers = tuple(PEERS) if particles < MANY else FAST if particles <= many else ()
+    turns = harness.TURNS if particles <= MANY else 3
+    return [f"{particles:.0e}", *row(case_of("tanh", particles), peers, turns)]
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(__doc__, "Particles", section)

@@ -67,7 +67,10 @@ def spread(factor: float) -> Plant:
 
 PLANTED = {
     **{f"step of {size:g} sd": (step(size), size) for size in (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)},
-    **{f"drift of {slope:g} sd a night": (drift(slope), math.nan) for slope in (0.02, 0.05, 0.2)},
+    **{
+        f"drift of {slope:g} sd a night": (drift(slope), math.nan)
+        for slope in (0.02, 0.05, 0.2, 0.5)
+    },
 }
 HARMLESS: dict[str, Plant] = {
     "nothing": lambda x: x,

@@ -58,7 +58,7 @@ def _run(command: str, verdict: Verdict, file: Path, say: Say) -> None:
             [*shlex.split(command), str(file)],
             input=verdict.text(),
             text=True,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,  # no pipe, whose end would be waited for
             timeout=TIMEOUT,
             check=False,
         )

@@ -1,6 +1,9 @@
 """Regression runs on the command line: a night of its own, and the baselines."""
 
 import json
+import os
+import shlex
+import shutil
 import sys
 import time
 from argparse import Namespace
@@ -23,21 +26,21 @@ from pipeline.files import write_atomically
 from pipeline.folder import Folder
 from pipeline.place import Place, place_of
 from pipeline.regression.calibration import peak_bytes
-from pipeline.regression.evidence import MOST, Evidence, write_evidence
 from pipeline.regression.history import NIGHT, History, check_name
 from pipeline.regression.junit import write_junit
 from pipeline.regression.night import Order, Ran, Runner, adopt, infrastructure, run_night
 from pipeline.regression.night import with_members as members_of
-from pipeline.regression.page import write_history
+from pipeline.regression.page import KIND, write_history
+from pipeline.regression.proof import write_proof
 from pipeline.regression.reference import reference
 from pipeline.regression.verdict import Verdict, print_verdict
+from pipeline.report.html import check_folder
 from pipeline.root import NAME
 from pipeline.run import run_stages
 from pipeline.session import RunFolder, Session, Summary
 from pipeline.store import stored_study
 from pipeline.study import Study
 from pipeline.text_table import print_table
-from solvers.errors import MeanfieldError
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,17 @@ def run_and_write(options: Namespace) -> Written:
     order = order_of(options)
     verdict = run_night(order)
     folder = order.folder(verdict.night)
+    records = order.history.records()[0]
+    again = _again(options, order)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        evidence = _evidence(order, verdict, folder)
+        evidence = write_proof(order, verdict, records, folder / "evidence", again, _say)
         write_atomically(folder / "verdict.json", verdict.text())
-        commands = {verdict.findings.index(found.finding): found.command for found in evidence}
+        commands = {found.finding.key: found.command for found in evidence}
         write_junit(verdict, folder / "junit.xml", commands)
-        write_history(verdict, order.history.records()[0], evidence, folder)
+        write_history(verdict, records, evidence, folder)
+        if not options.folder:
+            remove_old(folder.parent, order.study.regression.keep_nights)
     except StoreError:
         raise
     except OSError as error:
@@ -112,8 +119,10 @@ def order_of(options: Namespace) -> Order:
 
     Raises:
         StudyError: if the study or an option is wrong.
-        StoreError: if the history or the baseline is not to be had.
+        StoreError: if the history, the baseline or the folder is not to be had.
     """
+    if options.folder:
+        check_writable(Path(options.folder))
     given = _given(options.target)
     if given is not None and options.overrides:
         raise StudyError(f"-s: the store {given} is finished; allowed: -s with a study file")
@@ -144,6 +153,39 @@ def history_at(where: str | None, study: str) -> History:
 
 def _folder(wanted: str | None, study: str, night: str) -> Path:
     return Path(wanted) if wanted else Path("runs") / study / "regression" / night
+
+
+def check_writable(folder: Path) -> None:
+    """See that a night's page can go into a folder, and whether one of others is there.
+
+    Raises:
+        StoreError: if not.
+    """
+    if not folder.exists():
+        Folder(folder).check_makeable()
+    elif not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StoreError(f"--folder {folder}: cannot write there; give another folder")
+    elif (folder / "evidence").exists() and not (folder / "index.html").exists():
+        raise StoreError(f"{folder / 'evidence'}: not of a night; give another folder")
+    check_folder(folder, KIND)
+
+
+def remove_old(folder: Path, keep: int) -> None:
+    """Remove the pages, evidence and logs of all but the newest nights; verdicts are elsewhere."""
+    nights = sorted(path for path in folder.iterdir() if NIGHT.fullmatch(path.name))
+    for path in nights[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _again(options: Namespace, order: Order) -> str:
+    """The command that runs a night once more."""
+    path = Path(options.target)
+    parts = ["meanfield", "regress", str(path.resolve()) if path.exists() else options.target]
+    parts += [part for override in options.overrides for part in ("-s", override)]
+    parts += ["--history", order.history.place.address]
+    parts += ["--workers", str(options.workers)] if options.workers else []
+    wanted = order.reference
+    return shlex.join([*parts, *(["--baseline", wanted.name] if wanted.name else [])])
 
 
 def _given(target: str) -> Place | None:
@@ -179,22 +221,6 @@ def _runner(cluster: Cluster, options: Namespace) -> Runner:
     return run
 
 
-def _evidence(order: Order, verdict: Verdict, folder: Path) -> list[Evidence]:
-    """Evidence for the first alarms that are about results, not about time or memory."""
-    studies = {study.name: study for study in order.studies}
-    history = order.history
-    alarms = [finding for finding in verdict.alarms if finding.rule != "ratio"]
-    found = []
-    for i, finding in enumerate(alarms[:MOST], start=1):
-        stores = order.reference.stores[finding.study], history.store(verdict.night, finding.study)
-        to = folder / "evidence" / str(i)
-        try:
-            found.append(write_evidence(finding, studies[finding.study], *stores, to))
-        except (MeanfieldError, ValueError, KeyError) as error:  # the verdict holds without it
-            _say(f"no evidence for the alarm about {finding.variable}: {error}")
-    return found
-
-
 def baseline(options: Namespace) -> int:
     """Set, list, show or remove the names of nights."""
     verbs: dict[str, Callable[[Namespace], dict[str, Any]]] = {
@@ -224,6 +250,7 @@ def _set(options: Namespace) -> dict[str, Any]:
 def _list(options: Namespace) -> dict[str, Any]:
     history = _existing(options)
     baselines, (records, problems) = history.baselines(), history.records()
+    problems += _lost(baselines, {record.night for record in records})
     names = {night: name for name, night in baselines.items()}
     nights = [
         {
@@ -239,9 +266,10 @@ def _list(options: Namespace) -> dict[str, Any]:
                  "yes" if n["results"] else "removed"] for n in nights]  # fmt: skip
         header = ["night", "outcome", "baseline", "results"]
         print_table(Console(), f"nights of {history.place}", header, rows)
-        for problem in [*problems, *_lost(baselines, {r.night for r in records})]:
+        for problem in problems:
             print(problem)
-    return {"history": str(history.place), "baselines": baselines, "nights": nights}
+    facts = {"history": str(history.place), "baselines": baselines, "nights": nights}
+    return facts | {"problems": problems}
 
 
 def _lost(baselines: dict[str, str], nights: set[str]) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from flows.clusters import chosen_cluster
 from flows.server import leave_unless_settled
 from flows.studies import shipped_studies, studies_folder, study_file
 from pipeline.analysis.records import analysis_records
@@ -108,6 +107,7 @@ def plan(options: Namespace) -> int:
 
 def run(options: Namespace) -> int:
     """Compute what is missing, analyse, and report."""
+    from flows.clusters import chosen_cluster
     from flows.driver import drive
 
     study = Study.load(study_file(options.study), options.overrides)
@@ -123,6 +123,7 @@ def run(options: Namespace) -> int:
 
 def submit(options: Namespace) -> int:
     """Submit the driver of a run as a job of Slurm."""
+    from flows.clusters import chosen_cluster
     from flows.clusters.slurm import check_programs
     from flows.clusters.submit import batch_script, run_arguments, submit_script
 
@@ -149,6 +150,7 @@ def submit(options: Namespace) -> int:
 
 def retry(options: Namespace) -> int:
     """Compute failed points again: those of codes 6 to 9, or all."""
+    from flows.clusters import chosen_cluster
     from flows.driver import drive
 
     place = place_of(options.store)

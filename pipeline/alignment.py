@@ -5,8 +5,9 @@ at the value that the other store has for that setting, if it is among the axis'
 """
 
 import contextlib
+import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from pipeline.axes import axis_value, brief, label, section_of
 from pipeline.errors import StoreError
 from pipeline.place import Place
 from pipeline.root import read_root
+
+WIDTH = 40
+"""Of a label of a zipped axis, its digest apart."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def aligned(left: Side, right: Side, free: Collection[str] = ()) -> Iterator[Ali
     Args:
         left: a store.
         right: another.
-        free: dimensions of which each keeps its own coordinates where both share fewer than two.
+        free: dimensions of which each keeps its own coordinates where both share none, or a single
+            one of several.
     """
     paths = {node.path for node in right.tree.subtree}
     coordinates = {key for side in (left, right) for keys in side.axes.values() for key in keys}
@@ -142,7 +147,7 @@ def _common(
     Raises:
         _UnlikeError: if their dimensions do not let them be compared.
     """
-    one, other = _labelled(one, left), _labelled(other, right)
+    one, other = labelled(one, left.axes), labelled(other, right.axes)
     one, other = _at(one, left, other, right), _at(other, right, one, left)
     for name in one.dims:
         known = [name in array.indexes for array in (one, other)]
@@ -152,19 +157,43 @@ def _common(
         if not any(known) and one.sizes[name] != other.sizes[name]:
             sizes = f"{one.sizes[name]} entries and {other.sizes[name]}"
             raise _UnlikeError(f"the dimension {name} has no coordinate, and {sizes}")
-    own = [n for n in free if n in one.dims and one.indexes[n].isin(other.indexes[n]).sum() < 2]
+    own = [name for name in free if name in one.dims and _few_shared(one, other, name)]
     one, other = xr.align(one, other, join="inner", exclude=own)
     return one, other.transpose(*one.dims)
 
 
-def _labelled(array: xr.DataArray, side: Side) -> xr.DataArray:
-    """The array alone, with zipped axes labelled by the values of their keys."""
+def _few_shared(one: xr.DataArray, other: xr.DataArray, name: str) -> bool:
+    """Whether too few coordinates are those of both: none, or a single one of several."""
+    shared = int(one.indexes[name].isin(other.indexes[name]).sum())
+    return shared < min(2, one.sizes[name], other.sizes[name])
+
+
+def labelled(array: xr.DataArray, axes: Mapping[str, Mapping[str, list[Any]]]) -> xr.DataArray:
+    """The array alone, with zipped axes labelled by the values of their keys.
+
+    Args:
+        array: a variable.
+        axes: the stored values of each key, by axis.
+    """
     array = array.reset_coords(drop=True)
-    for name, keys in side.axes.items():
+    for name, keys in axes.items():
         if name in array.dims and list(keys) != [name]:
-            labels = [json.dumps(values) for values in zip(*keys.values(), strict=True)]
+            labels = [zip_label(values) for values in zip(*keys.values(), strict=True)]
             array = array.assign_coords({name: labels})
     return array
+
+
+def zip_label(values: Sequence[Any]) -> str:
+    """A position of a zipped axis for people: its values, and a digest of what is cut off.
+
+    Two positions have one label only if they have the same values.
+    """
+    whole = ", ".join(map(str, values))
+    text = ", ".join(brief(value) for value in values)
+    if text == whole and len(text) <= WIDTH and all(isinstance(v, str) for v in values):
+        return text
+    digest = hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:6]
+    return f"{text if len(text) <= WIDTH else text[: WIDTH - 1] + '…'} [{digest}]"
 
 
 def _at(array: xr.DataArray, side: Side, other: xr.DataArray, rest: Side) -> xr.DataArray:

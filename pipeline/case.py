@@ -85,6 +85,7 @@ class Case:
     seed: int
     sampling: str
     integrator: str
+    push: Literal["direct", "flow-map"]
     limiter: Literal["none", "positivity"]
     exact_particles: int
     projections: int

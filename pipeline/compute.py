@@ -40,6 +40,9 @@ from pipeline.study import Study
 from pipeline.upstream import At, Results
 from solvers.errors import MeanfieldError, NonFiniteError, PointTimeoutError
 
+WRITE_SECONDS = 30.0
+"""A shard that takes longer is written now and then, as far as it is: a crash costs no more."""
+
 leaving = threading.Event()
 """Set when this process is to end: it finishes its shard, and starts no other."""
 
@@ -170,14 +173,24 @@ def _compute_shard(store: Store, results: Results, shard: Shard, redo: frozenset
     start = time.perf_counter()
     tables = step.tables_in(store.study.header.steps)
     blocks = [read_block(store, step, table, shard, redo) for table in tables]
+    only = shard.only and frozenset(shard.only)
+    written = start
     for offset in map(tuple, np.argwhere(missing_points(blocks)).tolist()):
-        if shard.only is None or offset in shard.only:
+        if only is None or offset in only:
             _compute_point(store, results, step, blocks, offset, token)
+            if time.perf_counter() - written > WRITE_SECONDS:
+                _write(store, step, blocks)
+                written = time.perf_counter()
+    _write(store, step, blocks)
+    token.seconds = time.perf_counter() - start
+    return token
+
+
+def _write(store: Store, step: Step, blocks: Sequence[TableBlock]) -> None:
+    """Write what has changed of a shard, the first table last: it says that the point is done."""
     for block in reversed(blocks):
         if block.changed:
             write_block(store, step, block)
-    token.seconds = time.perf_counter() - start
-    return token
 
 
 def _compute_point(
@@ -191,7 +204,7 @@ def _compute_point(
     """Do a step's work at one point and put the outputs of its tables into the blocks."""
     first = blocks[0]
     started = time.perf_counter()
-    values = store.values_at(first.axes, first.index(offset)) or {}
+    values = _values_of(store, first, offset)
     poll = Deadline(store.study.numerics.point_timeout)
     failed = False
     work, broken = guarded(step.name, values, lambda: work_at(results, step, values, poll, blocks))
@@ -199,7 +212,7 @@ def _compute_point(
         for place in places_of(first, block, offset):
             if not block.missing[place]:
                 continue
-            at = store.values_at(block.axes, block.index(place)) or {}
+            at = _values_of(store, block, place) if block is not first else values
             outputs, failure = ({}, broken) if broken else _evaluate(results, block, at, work, poll)
             if failure:
                 inherited = bool(broken) and block is not first
@@ -211,6 +224,10 @@ def _compute_point(
             put(block, place, outputs, outputs.get("status", Status.DONE))
     token.points += 1
     token.failed += failed
+
+
+def _values_of(store: Store, block: TableBlock, offset: tuple[int, ...]) -> dict[str, Value]:
+    return store.values_at(block.axes, block.index(offset)) or {}
 
 
 def work_at(

@@ -130,11 +130,12 @@ class Folder(Place):
 
     def keys(self, prefix: str) -> frozenset[str]:
         """The files in a folder of the store and in the folders below it."""
-        return frozenset(
-            (Path(folder) / name).relative_to(self.path).as_posix()
-            for folder, _, names in os.walk(self.path / prefix)
-            for name in names
-        )
+        found: set[str] = set()
+        for folder, _, names in os.walk(self.path / prefix):
+            inner = Path(folder).relative_to(self.path).as_posix()
+            start = "" if inner == "." else f"{inner}/"
+            found.update(start + name for name in names)
+        return frozenset(found)
 
     def zarr_store(self, *, read_only: bool) -> "ZarrStore":
         """The folder as Zarr sees it."""

@@ -13,14 +13,18 @@ import numpy as np
 
 from pipeline.analysis_tables import ANALYSIS, AnalysisTable
 from pipeline.axes import Axis, Value
+from pipeline.costs import costs, dearest_block, total
 from pipeline.inner_coordinates import ATTRIBUTES, BUDGETS, NORMS, TYPES
 from pipeline.status import Status
 from pipeline.steps.base import Step, Table, Variable
 from pipeline.study import Study
 
 SHARDS_WANTED = 32
-MAX_POINTS_PER_SHARD = 256
+MAX_POINTS_PER_SHARD = 4096
+SECONDS_PER_SHARD = 4.0
 MAX_SECONDS_PER_SHARD = 10.0
+SHARDS_OF_LONG_STUDIES = 2000
+MAX_BYTES_PER_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,41 @@ def table_axes(study: Study, table: Table) -> tuple[Axis, ...]:
 def shard_shape(study: Study, step: Step) -> dict[str, int]:
     """Points per shard along each axis of a step.
 
-    As many points as make about 32 shards of the whole study, at most 256 of them and at most ten
-    nominal seconds, filled from the last axis to the first; one where the step has fields, which
-    are large. A store keeps the shape that it was made with.
+    As many points as make about 32 shards of the whole study, at most 4096 of them, 16 MB of a
+    variable, and four nominal seconds for the dearest shard (up to ten where 2000 shards are left
+    all the same, enough for hundreds of workers), filled from the last axis to the first; one where
+    the step has fields, which are large. A store keeps the shape that it was made with.
+
+    Each shard takes some milliseconds and a file of each variable, whatever is in it: with points
+    that cost nothing 4096 of them make that some microseconds a point.
     """
     axes = study.step_axes(step)
+    lengths = [len(axis) for axis in axes]
+    shape = [1 for _ in axes]
     if any(variable.per for table in step.tables for variable in table.variables):
         return {axis.name: 1 for axis in axes}
-    dearest = max(step.cost(study.case(values)) for values in corner_points(study, axes))
-    points = math.prod(len(axis) for axis in axes)
-    room = min(MAX_POINTS_PER_SHARD, points / SHARDS_WANTED, MAX_SECONDS_PER_SHARD / dearest)
-    shape = {}
-    for axis in reversed(axes):
-        length = _power_of_two(min(room, len(axis)))
-        shape[axis.name] = length
-        room /= length
-    return {axis.name: shape[axis.name] for axis in axes}
+    found = costs(study, step)
+    most = min(
+        MAX_POINTS_PER_SHARD,
+        math.prod(lengths) / SHARDS_WANTED,
+        MAX_BYTES_PER_CHUNK / (8 * _widest(study, step)),
+    )
+    longest = max(SECONDS_PER_SHARD, total(found, axes) / SHARDS_OF_LONG_STUDIES)
+    longest = min(longest, MAX_SECONDS_PER_SHARD)
+    for i in reversed(range(len(axes))):
+        while shape[i] < lengths[i]:
+            wider = [*shape[:i], min(2 * shape[i], lengths[i]), *shape[i + 1 :]]
+            if math.prod(wider) > most or dearest_block(found, wider) > longest:
+                break
+            shape = wider
+    return {axis.name: length for axis, length in zip(axes, shape, strict=True)}
+
+
+def _widest(study: Study, step: Step) -> int:
+    """The most numbers that a variable of a step has at one point."""
+    lengths = inner_lengths(study)
+    variables = [v for table in step.tables for v in table.variables if not v.per]
+    return max((math.prod(lengths[name] for name in v.dims) for v in variables), default=1)
 
 
 def corner_points(study: Study, axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
@@ -84,10 +107,6 @@ def _extreme(axis: Axis) -> int:
     """The position of the largest number on an axis."""
     numeric = [v for v in axis.values if all(isinstance(x, (int, float)) for x in v)]
     return axis.values.index(max(numeric)) if numeric else 0
-
-
-def _power_of_two(number: float) -> int:
-    return 1 << max(0, math.floor(math.log2(max(number, 1.0))))
 
 
 def field_group(step: str, key: str, value: int) -> str:

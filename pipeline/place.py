@@ -133,9 +133,17 @@ class Listing:
 
     def has(self, prefix: str, key: str) -> bool:
         """Whether there is a value under ``prefix/key``."""
+        return f"{prefix}/{key}" in self._below(prefix)
+
+    def has_chunks(self, array: str) -> bool:
+        """Whether an array has any chunk."""
+        start = f"{array}/c/"
+        return any(key.startswith(start) for key in self._below(array))
+
+    def _below(self, prefix: str) -> frozenset[str]:
         if prefix not in self._known:
             self._known[prefix] = self._place.keys(prefix)
-        return f"{prefix}/{key}" in self._known[prefix]
+        return self._known[prefix]
 
 
 def place_of(where: str | Path | Place, option: str = "") -> Place:

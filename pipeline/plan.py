@@ -1,15 +1,16 @@
 """What a run has to do: the points of a study, those that the store lacks, and what they cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pipeline.axes import Axis, Value
+from pipeline.costs import block_sums, costs, total
 from pipeline.layout import all_arrays, chunk_grid, shard_shape
 from pipeline.memory import peak_bytes
-from pipeline.shards import Shard, TableBlock, WholeReader, missing_points, read_block, shards_of
+from pipeline.shards import Shard, TableBlock, missing_points, survey
 from pipeline.status import KEEPS_DATA, Status
 from pipeline.steps.base import Step
 from pipeline.store import Store
@@ -67,35 +68,46 @@ class StepPlan:
 def plan_step(store: Store, step: Step, redo: frozenset[int] = frozenset()) -> StepPlan:
     """Find the points of a step that the store lacks.
 
-    Reads every chunk of the step, so that damage and gaps are found too.
+    Reads every chunk that the step has, so that damage and gaps are found too.
 
     Args:
         store: the study's store.
         step: one of its steps.
         redo: statuses whose points are to be computed again.
     """
-    tables = step.tables_in(store.study.header.steps)
-    costs = Costs(store.study, step)
+    blocks = survey(store, step, redo)
+    missing = missing_points(blocks)
+    tasks = sorted(_tasks(store, step, missing), key=lambda task: (-task.cost, task.shard.index))
+    return StepPlan(step, tuple(tasks), _count(store, blocks, missing))
+
+
+def _tasks(store: Store, step: Step, missing: np.ndarray) -> Iterator[Task]:
+    """The shards with points that are missing."""
+    if not missing.any():
+        return
+    shape = store.chunk_of(step)
+    points = block_sums(missing.astype(np.int64), shape)
+    seconds = block_sums(np.where(missing, _stored_costs(store, step), 0.0), shape)
+    where = np.nonzero(points)
+    found = zip(points[where].tolist(), seconds[where].tolist(), strict=True)
+    for index, (number, cost) in zip(np.transpose(where).tolist(), found, strict=True):
+        yield Task(Shard(step.name, tuple(index)), number, cost)
+
+
+def _stored_costs(store: Store, step: Step) -> np.ndarray:
+    """Nominal seconds at the stored points of a step; 0 where the study has none."""
+    found = costs(store.study, step)
+    for dimension, axis in enumerate(store.table_axes(step.tables[0])):
+        if found.shape[dimension] > 1:
+            stored = np.zeros((*found.shape[:dimension], len(axis), *found.shape[dimension + 1 :]))
+            stored[(slice(None),) * dimension + (store.positions(axis.name),)] = found
+            found = stored
+    return found
+
+
+def _count(store: Store, blocks: Sequence[TableBlock], missing: np.ndarray) -> Count:
+    """Count the points: failed if the point or any of its further tables failed."""
     count = Count()
-    reader = WholeReader(store)
-    tasks = []
-    for shard in shards_of(store, step):
-        blocks = [read_block(store, step, table, shard, redo, reader) for table in tables]
-        missing = missing_points(blocks)
-        _tally(store, blocks, missing, count)
-        offsets = np.argwhere(missing)
-        if len(offsets):
-            first = blocks[0]
-            cost = sum(
-                costs.at(store.values_at(first.axes, first.index(o))) for o in offsets.tolist()
-            )
-            tasks.append(Task(shard, len(offsets), cost))
-    tasks.sort(key=lambda task: (-task.cost, task.shard.index))
-    return StepPlan(step, tuple(tasks), count)
-
-
-def _tally(store: Store, blocks: list[TableBlock], missing: np.ndarray, count: Count) -> None:
-    """Add a shard's points: failed if the point or any of its further tables failed."""
     first = blocks[0]
     wanted = store.wanted(first.axes, first.region)
     worst = first.status.copy()
@@ -105,32 +117,12 @@ def _tally(store: Store, blocks: list[TableBlock], missing: np.ndarray, count: C
         known = np.where(store.wanted(block.axes, block.region), block.status, 0)
         failed = np.where(np.isin(known, [int(s) for s in KEEPS_DATA]), 0, known).max(axis=extra)
         worst = np.where((failed > 0) & np.isin(worst, KEEPS_DATA), failed, worst)
-    count.total += int(wanted.sum())
-    count.pending += int((wanted & missing).sum())
-    for status in np.unique(worst[wanted & ~missing]):
-        number = int((worst[wanted & ~missing] == status).sum())
-        if status == Status.DONE:
-            count.done += number
-        else:
-            name = str(int(status))
-            count.failed[name] = count.failed.get(name, 0) + number
-
-
-class Costs:
-    """Nominal seconds of points; equal settings, seeds and activations apart, are asked once."""
-
-    def __init__(self, study: Study, step: Step) -> None:
-        self._study = study
-        self._step = step
-        self._known: dict[tuple[Any, ...], float] = {}
-
-    def at(self, values: Mapping[str, Value] | None) -> float:
-        """The cost of one point."""
-        values = values or {}
-        key = tuple(str(v) for k, v in values.items() if k not in ("seed", "activation"))
-        if key not in self._known:
-            self._known[key] = self._step.cost(self._study.case(values))
-        return self._known[key]
+    count.total = int(wanted.sum())
+    count.pending = int((wanted & missing).sum())
+    found = np.unique(worst[wanted & ~missing], return_counts=True)
+    count.failed = {str(status): int(number) for status, number in zip(*found, strict=True)}
+    count.done = count.failed.pop(str(int(Status.DONE)), 0)
+    return count
 
 
 @dataclass(frozen=True)
@@ -180,21 +172,10 @@ def _estimate(study: Study, step: Step, shard: Mapping[str, int], size: int) -> 
         axes,
         point_count(axes),
         int(np.prod(chunks)),
-        _total_cost(study, step, axes),
+        total(costs(study, step), axes),
         size,
         peak_bytes(study, step, shard),
     )
-
-
-def _total_cost(study: Study, step: Step, axes: tuple[Axis, ...]) -> float:
-    """The cost of a grid; it does not depend on seeds and activations."""
-    free = [axis for axis in axes if set(axis.keys) <= {"seed", "activation"}]
-    rest = [axis for axis in axes if axis not in free]
-    fixed = study.values_at(free, [0] * len(free))
-    total = 0.0
-    for index in np.ndindex(*(len(axis) for axis in rest)):
-        total += step.cost(study.case({**fixed, **study.values_at(rest, index)}))
-    return total * point_count(free)
 
 
 def _columns(axis: Axis) -> tuple[tuple[Value, ...], ...]:

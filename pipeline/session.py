@@ -300,9 +300,8 @@ class Session:
     @property
     def spec(self) -> RunSpec:
         """What workers have to know."""
-        document = json.dumps(self.study.document())  # with 10⁵ seeds that is half a megabyte
-        if document == self.store.root.attrs["study"]:
-            document = ""
+        stored = self.study.text == self.store.root.attrs["study"]
+        document = "" if stored else self.study.text  # with 10⁵ seeds that is half a megabyte
         place, root = self.store.place.absolute(), self.store.digest
         return RunSpec(place, root, document, fingerprint(), self.redo, self.inputs)
 

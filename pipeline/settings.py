@@ -396,6 +396,11 @@ class Numerics(Settings):
         description="euler, ssprk3 or rk4",
         title="time integrator of the particles and of lagrangian training",
     )
+    push: Literal["direct", "flow-map"] = Field(
+        "direct",
+        description="direct or flow-map",
+        title="how particles on the line move: by every step, or through the tabulated flow map",
+    )
     limiter: Literal["none", "positivity"] = Field(
         "none", description="none or positivity", title="limiter of the PDE scheme"
     )

@@ -6,7 +6,7 @@ chunk that cannot be read (flipped bits, cut off) counts as not computed, as a w
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -112,32 +112,68 @@ def check_readable(store: Store, *paths: str) -> None:
 
 
 class WholeReader(Reader):
-    """Reads each array once, as a whole: many times faster where every shard is looked at."""
+    """Reads each array once, as a whole: many times faster where every shard is looked at.
+
+    Of an array that has no chunk yet nothing is read: to look for each of 10⁵ chunks takes seconds.
+    """
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._known: dict[str, np.ndarray | None] = {}
         self._listing = Listing(store.place)
 
+    @property
+    def damaged(self) -> bool:
+        """Whether an array was damaged so far."""
+        return any(whole is None for whole in self._known.values())
+
     def read(self, path: str, region: Region) -> np.ndarray | None:
-        """A part of an array, or None if one of its chunks is damaged."""
+        """A part of an array, not to be changed, or None if one of its chunks is damaged."""
         if path not in self._known:
-            self._known[path] = super().read(path, (slice(None),))
+            self._known[path] = self._whole(path)
         whole = self._known[path]
-        return super().read(path, region) if whole is None else whole[region].copy()
+        return super().read(path, region) if whole is None else whole[region]
+
+    def _whole(self, path: str) -> np.ndarray | None:
+        if self._listing.has_chunks(path):
+            return super().read(path, (slice(None),))
+        array = self._store.array(path)
+        return np.full(array.shape, array.fill_value, array.dtype)
 
     def has(self, path: str, key: str) -> bool:
         """Whether an array's chunk is there."""
         return self._listing.has(path, key)
 
 
+def survey(store: Store, step: Step, redo: frozenset[int]) -> list[TableBlock]:
+    """Every table of a step as one block, with all its shards and without its data.
+
+    Each table is judged as a whole; where a chunk is damaged, shard by shard, since what is lost
+    is the shard.
+
+    Args:
+        store: the store.
+        step: one of its steps.
+        redo: statuses whose points are to be computed again.
+    """
+    reader = WholeReader(store)
+    blocks = []
+    for table in step.tables_in(store.study.header.steps):
+        axes = store.table_axes(table)
+        region = tuple(slice(0, len(axis)) for axis in axes)
+        block = _read(store, step, table, region, redo, reader)
+        block = replace(block, status=block.status.copy(), data={})
+        if reader.damaged:
+            for shard in shards_of(store, step):
+                part = shard_region(store, step, axes, shard)
+                found = _read(store, step, table, part, redo, reader)
+                block.status[part], block.missing[part] = found.status, found.missing
+        blocks.append(block)
+    return blocks
+
+
 def read_block(
-    store: Store,
-    step: Step,
-    table: Table,
-    shard: Shard,
-    redo: frozenset[int],
-    reader: Reader | None = None,
+    store: Store, step: Step, table: Table, shard: Shard, redo: frozenset[int]
 ) -> TableBlock:
     """Read a table's part of a shard.
 
@@ -147,11 +183,16 @@ def read_block(
         table: one of its tables.
         shard: which shard.
         redo: statuses whose points are to be computed again.
-        reader: how arrays are read.
     """
-    reader = reader or Reader(store)
+    region = shard_region(store, step, store.table_axes(table), shard)
+    return _read(store, step, table, region, redo, Reader(store))
+
+
+def _read(
+    store: Store, step: Step, table: Table, region: Region, redo: frozenset[int], reader: Reader
+) -> TableBlock:
+    """Read a region of a table, made of whole shards, and see what it lacks."""
     axes = store.table_axes(table)
-    region = shard_region(store, step, axes, shard)
     shape = tuple(s.stop - s.start for s in region)
     status = reader.read(f"{step.name}/{table.status}", region)
     if status is None:
@@ -231,15 +272,14 @@ def places_of(
     first: TableBlock, block: TableBlock, offset: tuple[int, ...]
 ) -> list[tuple[int, ...]]:
     """The points of a block that share a point of the first block."""
+    if block is first:
+        return [offset]
     own = {axis.name: i for axis, i in zip(first.axes, offset, strict=True)}
     ranges = [
         [own[axis.name]] if axis.name in own else range(length)
         for axis, length in zip(block.axes, block.status.shape, strict=True)
     ]
-    return [
-        tuple(int(i) for i in place)
-        for place in np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, len(ranges))
-    ]
+    return list(itertools.product(*ranges))
 
 
 def shard_region(store: Store, step: Step, axes: Sequence[Axis], shard: Shard) -> Region:
@@ -268,10 +308,11 @@ def write_fields(
     Raises:
         StoreChangedError: if the store is no longer the one that was opened.
     """
-    store.check_unchanged()
-    index = block.index(offset)
-    for variable in block.table.variables:
-        if variable.per and variable.name in outputs:
+    fields = [v for v in block.table.variables if v.per and v.name in outputs]
+    if fields:
+        store.check_unchanged()
+        index = block.index(offset)
+        for variable in fields:
             path, place = field_place(step, variable, block.axes, index)
             store.array(path)[place] = outputs[variable.name]
 
@@ -350,9 +391,7 @@ def _fields_complete(
     status: np.ndarray,
 ) -> np.ndarray:
     complete = np.ones(status.shape, dtype=bool)
-    for offset in np.ndindex(*status.shape):
-        if status[offset] not in KEEPS_DATA:
-            continue
+    for offset in map(tuple, np.argwhere(_keeps(status)).tolist()):
         index = tuple(s.start + i for s, i in zip(region, offset, strict=True))
         path, place = field_place(step, variable, axes, index)
         point = tuple(slice(i, i + 1) for i in place)

@@ -232,6 +232,11 @@ class Study:
             "axes": plain | ({"zip": zipped} if zipped else {}),
         }
 
+    @functools.cached_property
+    def text(self) -> str:
+        """The resolved study as JSON."""
+        return json.dumps(self.document())
+
     def toml(self) -> str:
         """The resolved study as a TOML file."""
         return tomli_w.dumps(self.document())
@@ -292,6 +297,7 @@ class Study:
             seed=values.get("seed", 0),
             sampling=values.get("sampling", self.numerics.sampling),
             integrator=values.get("integrator", self.numerics.integrator),
+            push=values.get("push", self.numerics.push),
             limiter=values.get("limiter", self.numerics.limiter),
             exact_particles=values.get("exact_particles", self.numerics.exact_particles),
             projections=values.get("projections", self.numerics.projections),
@@ -302,22 +308,21 @@ class Study:
 
     def _gammas(self, values: Mapping[str, Value]) -> tuple[float, float]:
         """The weights of w and of b in the control cost."""
-        both = values.get("gamma", self.problem.gamma)
-        weights = (values.get(key, getattr(self.problem, key)) for key in ("gamma_w", "gamma_b"))
-        w, b = (both if weight is None else weight for weight in weights)
-        return (w or 0.0, b or 0.0)
+        both = values.get("gamma", self.problem.gamma) or 0.0
+        w = values.get("gamma_w", self.problem.gamma_w)
+        b = values.get("gamma_b", self.problem.gamma_b)
+        return (both if w is None else w, both if b is None else b)
 
     def _training(self, values: Mapping[str, Value]) -> settings.Training:
         """The settings of the training at one point."""
-        chosen = {field: training_key(field) for field in settings.Training.model_fields}
-        return self.training.model_copy(
-            update={field: values[key] for field, key in chosen.items() if key in values}
-        )
+        chosen = {_TRAINING[key]: value for key, value in values.items() if key in _TRAINING}
+        return self.training.model_copy(update=chosen) if chosen else self.training
 
     def _problem(self, values: Mapping[str, Value]) -> Problem:
         """The part of a case that many points share; cached, because it may read files."""
         shared = {key: value for key, value in values.items() if key in _SHARED}
-        name = json.dumps({key: label(value) for key, value in shared.items()}, sort_keys=True)
+        labels = {key: label(value) for key, value in shared.items()}
+        name = json.dumps(labels, sort_keys=True) if labels else ""
         if name not in self._problems:
             self._problems[name] = self._build_problem(shared)
         return self._problems[name]
@@ -545,6 +550,9 @@ _SHARED = frozenset(
         "start",
     }
 )
+
+_TRAINING = {training_key(field): field for field in settings.Training.model_fields}
+"""The settings of [training] by the keys under which they are axes."""
 
 
 def _stand_in(table: Any, axes: Sequence[Axis], section: str, where: str) -> Any:

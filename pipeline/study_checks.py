@@ -34,14 +34,15 @@ def check_dimension(study: "Study") -> None:
                 f"{study.where}: study.steps: the step '{step.name}' works on the line; "
                 f"problem.initial is a law in R^{study.dimension}"
             )
-    axis = study.axis("sampling")
-    chosen = [study.numerics.sampling] if axis is None else axis.settings("sampling")
-    for sampling in chosen:
-        if study.dimension > 1 and sampling not in VECTOR_SAMPLINGS:
-            raise StudyError(
-                f"{study.where}: numerics.sampling = '{sampling}' works on the line; allowed "
-                f"in R^{study.dimension}: {', '.join(VECTOR_SAMPLINGS)}"
-            )
+    for key, allowed in (("sampling", VECTOR_SAMPLINGS), ("push", ("direct",))):
+        axis = study.axis(key)
+        chosen = [getattr(study.numerics, key)] if axis is None else axis.settings(key)
+        for value in chosen:
+            if study.dimension > 1 and value not in allowed:
+                raise StudyError(
+                    f"{study.where}: numerics.{key} = '{value}' works on the line; allowed "
+                    f"in R^{study.dimension}: {', '.join(allowed)}"
+                )
     used = {key for step in study.steps for key in step.keys} | study.varying("numerics")
     for key in sorted({"exact_particles", "projections"} - used):
         if getattr(study.numerics, key) != settings.default_of(f"numerics.{key}"):

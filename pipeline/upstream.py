@@ -25,6 +25,8 @@ class Results:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._fields: dict[Index, tuple[np.ndarray, np.ndarray]] = {}
+        self._latest: tuple[str, Mapping[str, Value], Case] | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._problems: dict[tuple[int, Index], tuple[Problem, Problem]] = {}
 
     def case(self, step: str, values: Mapping[str, Value]) -> Case:
@@ -34,6 +36,11 @@ class Results:
             UpstreamError: if the controls were not trained there.
             StoreError: if they cannot be read.
         """
+        if self._latest is None or self._latest[:2] != (step, values):  # asked for twice a point
+            self._latest = step, dict(values), self._case(step, values)
+        return self._latest[2]
+
+    def _case(self, step: str, values: Mapping[str, Value]) -> Case:
         case = self._store.study.case(values)
         if step == "train" or not self._store.study.trains:
             return case
@@ -63,8 +70,11 @@ class Results:
     ) -> tuple[int, ...]:
         """The shape of a variable at a point of a table."""
         step = self._store.study.step(table.steps[0])
-        array = self._store.array(variable_path(step, variable, values.get(variable.per, 0)))
-        return tuple(array.shape[array.ndim - len(variable.dims) :])
+        path = variable_path(step, variable, values.get(variable.per, 0))
+        if path not in self._shapes:  # Zarr takes ten microseconds
+            array = self._store.array(path)
+            self._shapes[path] = tuple(array.shape[array.ndim - len(variable.dims) :])
+        return self._shapes[path]
 
     def _index(self, name: str, values: Mapping[str, Value]) -> Index:
         if name not in self._store.study.header.steps:

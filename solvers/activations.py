@@ -2,8 +2,8 @@
 
 Kernels choose an activation by an integer code, because jitted functions passed as arguments break
 Numba's cache. To add one: write its value and derivative below (branch-free if loops over it shall
-vectorise), add one branch to :func:`velocity`, :func:`slopes` and :func:`both`, and one entry to
-`ACTIVATIONS`.
+vectorise), add one branch to :func:`velocity`, :func:`slopes`, :func:`sigma` and :func:`both`, and
+one entry to `ACTIVATIONS`.
 
 =========  =====================  =============================
 name       sigma(x)               sigma'(x)
@@ -24,36 +24,36 @@ from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray
 from solvers.errors import InputError
-from solvers.exp import cos_sin, sigmoid, sigmoid_derivative, tanh, tanh_derivative
-from solvers.jit import inlined, kernel
+from solvers.exp import cos, sigmoid, sigmoid_derivative, sin, tanh, tanh_derivative
+from solvers.jit import bare_kernel, fma, inlined
 
 IDENTITY, RELU, SIGMOID, TANH, GCU = range(5)
 
 
-@kernel
+@bare_kernel
 def velocity(code: int, w: float, b: float, x: FloatArray, out: FloatArray) -> None:
     """Write sigma(w x + b) into `out`; one vectorised loop for each activation."""
     n = x.shape[0]
     if code == IDENTITY:
         for i in range(n):
-            out[i] = w * x[i] + b
+            out[i] = fma(w, x[i], b)
     elif code == RELU:
         for i in range(n):
-            z = w * x[i] + b
+            z = fma(w, x[i], b)
             out[i] = 0.0 if z <= 0.0 else z
     elif code == SIGMOID:
         for i in range(n):
-            out[i] = sigmoid(w * x[i] + b)
+            out[i] = sigmoid(fma(w, x[i], b))
     elif code == TANH:
         for i in range(n):
-            out[i] = tanh(w * x[i] + b)
+            out[i] = tanh(fma(w, x[i], b))
     else:
         for i in range(n):
-            z = w * x[i] + b
-            out[i] = z * cos_sin(z)[0]
+            z = fma(w, x[i], b)
+            out[i] = z * cos(z)
 
 
-@kernel
+@bare_kernel
 def slopes(code: int, w: float, b: float, x: FloatArray, out: FloatArray) -> None:
     """Write sigma'(w x + b) into `out`."""
     n = x.shape[0]
@@ -62,18 +62,31 @@ def slopes(code: int, w: float, b: float, x: FloatArray, out: FloatArray) -> Non
             out[i] = 1.0
     elif code == RELU:
         for i in range(n):
-            out[i] = 1.0 if w * x[i] + b > 0.0 else 0.0
+            out[i] = 1.0 if fma(w, x[i], b) > 0.0 else 0.0
     elif code == SIGMOID:
         for i in range(n):
-            out[i] = sigmoid_derivative(w * x[i] + b)
+            out[i] = sigmoid_derivative(fma(w, x[i], b))
     elif code == TANH:
         for i in range(n):
-            out[i] = tanh_derivative(w * x[i] + b)
+            out[i] = tanh_derivative(fma(w, x[i], b))
     else:
         for i in range(n):
-            z = w * x[i] + b
-            c, s = cos_sin(z)
-            out[i] = c - z * s
+            z = fma(w, x[i], b)
+            out[i] = cos(z) - z * sin(z)
+
+
+@inlined
+def sigma(code: int, z: float) -> float:
+    """Return the value at one number; of a loop over it, LLVM makes one for each activation."""
+    if code == IDENTITY:
+        return z
+    if code == RELU:
+        return 0.0 if z <= 0.0 else z
+    if code == SIGMOID:
+        return sigmoid(z)
+    if code == TANH:
+        return tanh(z)
+    return z * cos(z)
 
 
 @inlined
@@ -87,8 +100,7 @@ def both(code: int, z: float) -> tuple[float, float]:
         return sigmoid(z), sigmoid_derivative(z)
     if code == TANH:
         return tanh(z), tanh_derivative(z)
-    c, s = cos_sin(z)
-    return z * c, c - z * s
+    return z * cos(z), cos(z) - z * sin(z)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class Activation:
     def _map(self, function: object, x: ArrayLike) -> FloatArray:
         values = np.array(x, dtype=np.float64, order="C")
         out = np.empty_like(values)
-        function(self.code, 1.0, 0.0, values.reshape(-1), out.reshape(-1))  # type: ignore[operator]
+        function(self.code, 1.0, -0.0, values.reshape(-1), out.reshape(-1))  # type: ignore[operator]
         return out
 
     def lipschitz(self, low: float, high: float) -> float:

@@ -11,11 +11,11 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import llvmlite.binding
-import numba
 
 
 def sources_key(folder: Path | None = None) -> str:
@@ -129,8 +129,7 @@ def warning(directory: Path) -> str:
     return f"{place}: compiled kernels are kept in {directory}; MEANFIELD_CACHE_DIR names a better"
 
 
-def install() -> Path:
-    """Point Numba's cache at :func:`cache_directory` and return it."""
-    path = cache_directory()
-    vars(numba.config).update(CACHE_DIR=str(path))
-    return path
+@cache
+def own_directory() -> Path:
+    """Return :func:`cache_directory` as this process found it first."""
+    return cache_directory()

@@ -33,6 +33,10 @@ class NonFiniteError(SolverError):
     """A result is NaN or infinite."""
 
 
+class FlowMapError(SolverError):
+    """The flow map of the particles cannot be tabulated."""
+
+
 class NotOptimalError(SolverError):
     """An optimisation that must end at the optimum did not reach it."""
 

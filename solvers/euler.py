@@ -3,17 +3,27 @@
 It keeps the order of particles only while 1 + h w sigma' > 0.
 """
 
-from solvers.activations import velocity
+from solvers.activations import sigma
 from solvers.arrays import FloatArray
-from solvers.jit import kernel
+from solvers.jit import bare_kernel, fma, interleave
+from solvers.tiles import load, store
 
 STAGES = (0.0,)
 ORDER = 1
 
 
-@kernel
+@bare_kernel
+def _step(x: FloatArray, code: int, h: float, w: FloatArray, b: FloatArray) -> None:
+    """Take a tile through one step."""
+    w0, b0 = w[0], b[0]
+    for i in range(x.shape[0]):
+        x[i] = fma(h, sigma(code, fma(w0, x[i], b0)), x[i])
+    interleave()
+
+
+@bare_kernel
 def euler(
-    x: FloatArray, code: int, h: FloatArray, w: FloatArray, b: FloatArray, work: FloatArray
+    x: FloatArray, code: int, h: FloatArray, w: FloatArray, b: FloatArray, tile: FloatArray
 ) -> None:
     """Take every particle through all steps, one tile after the other.
 
@@ -23,13 +33,11 @@ def euler(
         h: Lengths of the steps, shape (n,).
         w: Control w at the stage times, shape (n, 1).
         b: Control b likewise.
-        work: Work space, shape (3, tile).
+        tile: Work space for a whole number of blocks.
     """
-    tile = work.shape[1]
-    for start in range(0, x.shape[0], tile):
-        y = x[start : min(start + tile, x.shape[0])]
-        k = work[0, : y.shape[0]]
+    for start in range(0, x.shape[0], tile.shape[0]):
+        part = x[start : min(start + tile.shape[0], x.shape[0])]
+        u = tile[: load(part, tile)]
         for j in range(h.shape[0]):
-            velocity(code, w[j, 0], b[j, 0], y, k)
-            for i in range(y.shape[0]):
-                y[i] = y[i] + h[j] * k[i]
+            _step(u, code, h[j], w[j], b[j])
+        store(u, part)

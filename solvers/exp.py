@@ -2,13 +2,18 @@
 
 Numba's wheels carry no vector mathematics library; ``math.exp`` in a loop is a scalar call. Here
 
-* the argument is reduced by rounding to the nearest multiple of ln 2 (or pi/2): adding 1.5 * 2^52
+* the argument is reduced by rounding to the nearest multiple of ln 2 (or pi): adding 1.5 * 2^52
   leaves the integer in the low bits of the sum,
-* a polynomial is evaluated with fused multiply-adds (degree 13 for exp, Estrin's scheme),
-* 2^n is made by an integer shift into the exponent bits.
+* a minimax polynomial (Remez; its relative error is below 2e-17) is evaluated with fused
+  multiply-adds in two chains, of even and of odd powers, which run side by side,
+* 2^n is made by an integer shift into the exponent bits; the exponent's bias, and a power of two
+  that keeps intermediate results away from underflow and overflow, come with the rounding constant.
 
-The absolute error of tanh and sigmoid is below 4e-16; tanh is odd and accurate relatively near 0;
-both saturate without overflow; NaN propagates.
+exp (of x <= 0), tanh, sigmoid, cos and sin are within 2 units in the last place of the exact value
+for every argument, subnormal results included, save that cos and sin are NaN from 2^50 on, where
+neighbouring floats lie 1/4 apart and more. tanh is odd to the bit, and keeps the sign of zero. tanh
+and sigmoid saturate without overflow. cos and sin may leave [-1, 1] by one such unit. NaN
+propagates.
 """
 
 import math
@@ -16,61 +21,87 @@ import math
 from solvers.jit import bits_float, float_bits, fma, inlined
 
 ROUND = 6755399441055744.0  # 1.5 * 2^52
+SIGN = -(1 << 63)
+MAGNITUDE = (1 << 63) - 1
+BIAS = 1023
+
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 0.6931471805599453
 LN2_LOW = 2.3190468138462996e-17
-TWO_OVER_PI = 0.6366197723675814
-PI_HALF_HIGH = 1.5707963267948966
-PI_HALF_MIDDLE = 6.123233995736766e-17
-PI_HALF_LOW = -1.4973849048591833e-33
+ONE_OVER_PI = 0.3183098861837907
+PI_HIGH = 3.141592653589793
+PI_MIDDLE = 1.2246467991473532e-16
+PI_LOW = -2.9947698097183397e-33
+LARGEST = 2.0**50
 
-E2, E3, E4, E5, E6, E7 = (1.0 / math.factorial(k) for k in range(2, 8))
-E8, E9, E10, E11, E12, E13 = (1.0 / math.factorial(k) for k in range(8, 14))
+SHIFT = 64  # e^x is kept as 2^64 e^x or 2^-64 e^x, which is a normal number
+SMALL = 2.0**-SHIFT
+UNDERFLOW = -746.0  # e^x rounds to 0
+SATURATED = -44.0  # 1 + e^x rounds to 1, and (1 - e^x)/(1 + e^x) too
 
-S3, S7, S11, S15 = (-1.0 / math.factorial(k) for k in (3, 7, 11, 15))
-S5, S9, S13, S17 = (1.0 / math.factorial(k) for k in (5, 9, 13, 17))
-C6, C10, C14 = (-1.0 / math.factorial(k) for k in (6, 10, 14))
-C4, C8, C12, C16 = (1.0 / math.factorial(k) for k in (4, 8, 12, 16))
+# (e^r - 1 - r) / r^2 = E0 + E1 r + ... for |r| <= ln(2)/2, relative to r
+E0, E1 = 0.5000000000000006, 0.16666666666666685
+E2, E3 = 0.04166666666657362, 0.008333333333314603
+E4, E5 = 0.0013888888932379806, 0.00019841269903005056
+E6, E7 = 2.4801504444812536e-05, 2.7557226976792333e-06
+E8, E9 = 2.7626326956765317e-07, 2.5114465928230358e-08
 
-
-@inlined
-def _power_and_rest(x: float) -> tuple[float, float]:
-    """Return 2^n and e^r - 1, where x = n ln 2 + r and |r| <= ln(2)/2; -708 <= x <= 708."""
-    shifted = fma(x, LOG2_E, ROUND)
-    n = shifted - ROUND
-    r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x))
-    power = bits_float((float_bits(shifted) << 52) + 4607182418800017408)  # 1023 << 52
-    r2 = r * r
-    r4 = r2 * r2
-    low = fma(fma(r, E5, E4), r2, fma(r, E3, E2))
-    middle = fma(fma(r, E9, E8), r2, fma(r, E7, E6))
-    high = fma(fma(r, E13, E12), r2, fma(r, E11, E10))
-    tail = fma(fma(high, r4, middle), r4, low)
-    return power, fma(tail, r2, r)
+# (sin(r) - r) / r^3 = S0 + S1 r^2 + ... for |r| <= pi/2
+S0, S1 = -0.16666666666666666, 0.008333333333333212
+S2, S3 = -0.00019841269841215287, 2.7557319212131815e-06
+S4, S5 = -2.505210696015695e-08, 1.6058943928184456e-10
+S6, S7 = -7.643097366760496e-13, 2.7222511710884504e-15
 
 
 @inlined
-def exp_negative(x: float) -> float:
-    """Return e^x for x <= 0; arguments below -700 are taken as -700."""
-    x = -700.0 if x < -700.0 else x
-    power, rest = _power_and_rest(x)
+def _split(x: float, shift: float) -> tuple[float, float]:
+    """Return n, the integer next to x/ln 2, and 2^(n + shift), a normal number."""
+    constant = ROUND + BIAS + shift
+    shifted = fma(x, LOG2_E, constant)
+    return shifted - constant, bits_float(float_bits(shifted) << 52)
+
+
+@inlined
+def _expm1(r: float) -> float:
+    """Return e^r - 1 for |r| <= ln(2)/2."""
+    q = r * r
+    even = fma(fma(fma(fma(E8, q, E6), q, E4), q, E2), q, E0)
+    odd = fma(fma(fma(fma(E9, q, E7), q, E5), q, E3), q, E1)
+    return fma(fma(odd, r, even), q, r)
+
+
+@inlined
+def _scaled_exp(x: float, shift: float) -> float:
+    """Return 2^shift e^x where that is a normal number; ln 2 counts to 107 bits."""
+    n, power = _split(x, shift)
+    rest = _expm1(fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)))
     return fma(power, rest, power)
 
 
 @inlined
-def expm1_negative(x: float) -> float:
-    """Return e^x - 1 for x <= 0, accurate relatively near 0."""
-    x = -60.0 if x < -60.0 else x
-    power, rest = _power_and_rest(x)
-    return fma(power, rest, power - 1.0)
+def exp_negative(x: float) -> float:
+    """Return e^x for x <= 0."""
+    x = UNDERFLOW if x < UNDERFLOW else x
+    return _scaled_exp(x, SHIFT) * SMALL
 
 
 @inlined
 def tanh(x: float) -> float:
-    """Return the hyperbolic tangent."""
-    d = expm1_negative(-2.0 * math.fabs(x))
-    value = -d / (d + 2.0)
-    return -value if x < 0.0 else value
+    """Return the hyperbolic tangent as m + m m/(1 - m), where m = (1 - exp(-2|x|))/2.
+
+    Written so, the errors of the quotient count m-fold. `low` is what m lost when it was rounded,
+    and 1.5 a middling value of 1/(1 - m)^2, by which an error of m grows. Away from 0 a multiple of
+    ln 2 to 53 bits is as accurate as m needs it.
+    """
+    y = -2.0 * math.fabs(x)
+    y = SATURATED if y < SATURATED else y
+    n, half = _split(y, -1)
+    rest = _expm1(fma(-n, LN2_HIGH, y))
+    top = 0.5 - half
+    m = fma(-half, rest, top)
+    low = fma(-half, rest, top - m)
+    value = m + fma(m, m / (1.0 - m), 1.5 * low)
+    return bits_float((float_bits(value) & MAGNITUDE) | (float_bits(x) & SIGN))
 
 
 @inlined
@@ -82,9 +113,10 @@ def tanh_derivative(x: float) -> float:
 
 @inlined
 def sigmoid(x: float) -> float:
-    """Return 1 / (1 + exp(-x))."""
-    e = exp_negative(-math.fabs(x))
-    return (e if x < 0.0 else 1.0) / (1.0 + e)
+    """Return 1 / (1 + exp(-x)), numerator and denominator scaled by 2^-64."""
+    x = UNDERFLOW if x < UNDERFLOW else x
+    x = -SATURATED if x > -SATURATED else x
+    return SMALL / (SMALL + _scaled_exp(-x, -SHIFT))
 
 
 @inlined
@@ -95,21 +127,30 @@ def sigmoid_derivative(x: float) -> float:
 
 
 @inlined
-def cos_sin(x: float) -> tuple[float, float]:
-    """Return cos(x) and sin(x), |x| < 1e15, by a three-part reduction modulo pi/2."""
-    shifted = fma(x, TWO_OVER_PI, ROUND)
-    n = shifted - ROUND
-    quadrant = float_bits(shifted)
-    r = fma(-n, PI_HALF_MIDDLE, fma(-n, PI_HALF_HIGH, x))
-    r = fma(-n, PI_HALF_LOW, r)
+def _signed_sine(x: float, m: float, shifted: float) -> float:
+    """Return sin(x - m pi), |x - m pi| <= pi/2, with the sign of (-1)^n, n in `shifted`."""
+    r = fma(-m, PI_LOW, fma(-m, PI_MIDDLE, fma(-m, PI_HIGH, x)))
     q = r * r
-    odd = fma(fma(fma(fma(fma(fma(fma(S17, q, S15), q, S13), q, S11), q, S9), q, S7), q, S5), q, S3)
-    even = fma(fma(fma(fma(fma(fma(C16, q, C14), q, C12), q, C10), q, C8), q, C6), q, C4)
-    sine = fma(odd * q, r, r)
-    cosine = fma(even, q * q, fma(-0.5, q, 1.0))
-    swap = (quadrant & 1) != 0
-    c = sine if swap else cosine
-    s = cosine if swap else sine
-    c = -c if ((quadrant + 1) & 2) != 0 else c
-    s = -s if (quadrant & 2) != 0 else s
-    return c, s
+    p = q * q
+    even = fma(fma(fma(S6, p, S4), p, S2), p, S0)
+    odd = fma(fma(fma(S7, p, S5), p, S3), p, S1)
+    sine = fma(fma(odd, q, even) * q, r, r)
+    value = bits_float(float_bits(sine) ^ (float_bits(shifted) << 63))
+    return value if math.fabs(x) < LARGEST else math.nan
+
+
+@inlined
+def cos(x: float) -> float:
+    """Return the cosine as (-1)^n sin(x - (n - 1/2) pi), n the integer that makes it a small angle.
+
+    So it is accurate relatively near its zeros.
+    """
+    shifted = fma(x, ONE_OVER_PI, 0.5) + ROUND
+    return _signed_sine(x, (shifted - ROUND) - 0.5, shifted)
+
+
+@inlined
+def sin(x: float) -> float:
+    """Return the sine likewise, by the angle x - n pi."""
+    shifted = fma(x, ONE_OVER_PI, ROUND)
+    return _signed_sine(x, shifted - ROUND, shifted)

@@ -5,9 +5,10 @@ not interact, so a tile of them is taken through all steps between two snapshots
 the first-level cache, and a particle's trajectory has the same bits whatever the others are.
 """
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,21 +61,37 @@ def integrate(
         NonFiniteError: if a position overflows.
     """
     x = vector(initial_sorted, "initial_sorted")
-    if np.any(np.diff(x) < 0.0):
+    if not _ordered(x):
         raise InputError("initial_sorted must not decrease")
     grid = increasing(times, "times", minimum=1)
     indices = check_indices(snapshot_indices, grid.size)
     if integrator not in INTEGRATORS:
         raise InputError(f"unknown integrator {integrator!r}; allowed: {', '.join(INTEGRATORS)}")
-    advance, stages = INTEGRATORS[integrator]
     out = np.empty((indices.size, x.size))
-    for row, (start, stop) in enumerate(zip([0, *indices[:-1]], indices, strict=True)):
+    for row, stop in enumerate(
+        advance_to(indices, x, activation, controls, grid, integrator, poll)
+    ):
+        out[row] = _sorted_finite(x, grid[stop])
+    return out
+
+
+def advance_to(
+    indices: IntArray,
+    x: FloatArray,
+    activation: Activation,
+    controls: Controls,
+    grid: FloatArray,
+    integrator: str,
+    poll: Poll | None = None,
+) -> Iterator[int]:
+    """Take `x` in place to one index of the time grid after the other; yield each on arrival."""
+    advance, stages = INTEGRATORS[integrator]
+    for start, stop in itertools.pairwise([0, *indices]):
         for first in range(start, stop, STEP_BLOCK):
             ends = grid[first : min(first + STEP_BLOCK, stop) + 1]
             w, b = stage_controls(controls, ends, stages)
             _advance_blocks(advance, x, activation.code, np.diff(ends), w, b, poll)
-        out[row] = _sorted_finite(x, grid[stop])
-    return out
+        yield stop
 
 
 def check_indices(indices: ArrayLike, size: int) -> IntArray:
@@ -99,13 +116,13 @@ def _advance_blocks(
     poll: Poll | None,
 ) -> None:
     """Run the kernel on blocks of tiles that take about POLL_SECONDS each."""
-    work = np.empty((3, TILE))
+    tile = np.empty(TILE)
     start, block = 0, TILE
     while start < x.size:
         if poll is not None:
             poll()
         began = time.perf_counter()
-        advance(x[start : start + block], code, h, w, b, work)
+        advance(x[start : start + block], code, h, w, b, tile)
         start += block
         if time.perf_counter() - began < 0.5 * POLL_SECONDS:
             block = min(2 * block, TILE * 65536)
@@ -113,13 +130,20 @@ def _advance_blocks(
             block = max(block // 2, TILE)
 
 
+def _ordered(x: FloatArray) -> bool:
+    """Return whether numbers do not decrease; no NaN does."""
+    return bool(np.all(x[:-1] <= x[1:]))
+
+
 def _sorted_finite(x: FloatArray, at: float) -> FloatArray:
     """Return the positions in increasing order; the trajectories in `x` keep their places."""
+    if _ordered(x) and np.isfinite(x[[0, -1]]).all():
+        return x
     finite = np.isfinite(x)
     if not finite.all():
         bad = int(np.flatnonzero(~finite)[0])
         raise NonFiniteError(f"position of particle {bad} is {x[bad]} at t = {at:.12g}")
-    return np.sort(x) if np.any(x[1:] < x[:-1]) else x
+    return np.sort(x)
 
 
 def moments(sorted_x: ArrayLike) -> tuple[float, float]:

@@ -13,13 +13,14 @@ J. Complexity 14 (1998) 527-556 (scrambling). L. Devroye, "Non-uniform random va
 (1986), section V.2 (exponential spacings).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from solvers.arrays import FloatArray, integer
+from solvers.arrays import FloatArray, Poll, integer
 from solvers.distributions import Distribution, VectorDistribution
 from solvers.errors import InputError
+from solvers.philox import fill_uniforms
 
 LANES = 4
 TILE = 65536
@@ -42,17 +43,8 @@ def uniforms(particles: int, key: tuple[int, int], dimension: int | None = None)
     """
     count = integer(particles, "particles", 1)
     width = 1 if dimension is None else integer(dimension, "dimension", 1)
-    words = _key(key)
     out = np.empty((count, width))
-    for start in range(0, count, TILE):
-        stop = min(start + TILE, count)
-        for block in range(-(-width // LANES)):
-            philox = np.random.Philox(counter=start + (block << 64), key=words)
-            raw = philox.random_raw(LANES * (stop - start)).reshape(-1, LANES)
-            columns = slice(LANES * block, min(LANES * (block + 1), width))
-            raw = raw[:, : columns.stop - columns.start]
-            # 52 bits and a half: exact, so neither 0 nor 1 can occur
-            out[start:stop, columns] = ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    fill_uniforms(0, _key(key), out)
     return out[:, 0] if dimension is None else out
 
 
@@ -86,12 +78,54 @@ def sobol(particles: int, key: tuple[int, int], dimension: int | None = None) ->
     return out[:, 0] if dimension is None else out
 
 
-def sorted_uniforms(particles: int, key: tuple[int, int]) -> FloatArray:
-    """Return M independent uniform numbers in increasing order, shape (M,), without a sort.
+class SortedUniforms:
+    """M independent uniform numbers in increasing order, any tile of them without the others.
 
     The k-th is (E_1 + ... + E_k)/(E_1 + ... + E_{M+1}) with independent exponentials E_i = -log of
     :func:`uniforms`. In law they are those numbers sorted, but not the same numbers; and those of
-    M are *not* among those of 2M. The sums are taken in fixed tiles.
+    M are *not* among those of 2M. The sums are taken in fixed tiles; a first pass over all numbers,
+    which are functions of their index and need not be kept, finds where each tile begins.
+    """
+
+    def __init__(self, particles: int, key: tuple[int, int], poll: Poll | None = None) -> None:
+        """Make the first pass.
+
+        Args:
+            particles: The number M of particles.
+            key: As of :func:`uniforms`.
+            poll: Called at every tile; may raise PointTimeoutError.
+
+        Raises:
+            InputError: if an argument is out of range.
+        """
+        self._count = integer(particles, "particles", 1)
+        self._key = _key(key)
+        self._before = [0.0]
+        for start in range(0, self._count + 1, TILE):
+            if poll is not None:
+                poll()
+            stop = min(start + TILE, self._count + 1)
+            self._before.append(float(self._sums(start, stop)[-1]))
+
+    def tile(self, k: int) -> FloatArray:
+        """Return the numbers k TILE ... (k + 1) TILE - 1, shape (TILE,) or less for the last."""
+        start = k * TILE
+        sums = self._sums(start, min(start + TILE, self._count))
+        return np.minimum(sums / self._before[-1], LARGEST)
+
+    def _sums(self, start: int, stop: int) -> FloatArray:
+        """Return the sums of the exponentials up to each from `start`, where a tile begins."""
+        numbers = np.empty((stop - start, 1))
+        fill_uniforms(start, self._key, numbers)
+        sums = np.log(numbers[:, 0], out=numbers[:, 0])
+        np.negative(sums, out=sums)
+        np.cumsum(sums, out=sums)
+        sums += self._before[start // TILE]
+        return sums
+
+
+def sorted_uniforms(particles: int, key: tuple[int, int]) -> FloatArray:
+    """Return M independent uniform numbers in increasing order, shape (M,), without a sort.
 
     Args:
         particles: The number M of particles.
@@ -100,14 +134,63 @@ def sorted_uniforms(particles: int, key: tuple[int, int]) -> FloatArray:
     Raises:
         InputError: if an argument is out of range.
     """
-    count = integer(particles, "particles", 1)
-    sums = -np.log(uniforms(count + 1, key))
-    total = 0.0
-    for start in range(0, count + 1, TILE):
-        tile = sums[start : start + TILE]
-        tile[:] = total + np.cumsum(tile)
-        total = float(tile[-1])
-    return np.minimum(sums[:-1] / total, LARGEST)
+    numbers = SortedUniforms(particles, key)
+    return np.concatenate([numbers.tile(k) for k in range(-(-particles // TILE))])
+
+
+class SampleTiles:
+    """The particles of :func:`sample` on the line, in increasing order, tile by tile.
+
+    For "iid-sorted" and "quantile" a tile is computed when it is asked for, so that memory does not
+    grow with M; the others have to be sorted as a whole.
+    """
+
+    def __init__(
+        self,
+        distribution: Distribution,
+        particles: int,
+        sampling: str,
+        key: tuple[int, int] = (0, 0),
+        poll: Poll | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            distribution: The law f_0.
+            particles: The number M of particles.
+            sampling: As of :func:`sample`.
+            key: Names the random stream; see :func:`uniforms`. Not used by "quantile".
+            poll: Called now and then during the preparation; may raise PointTimeoutError.
+
+        Raises:
+            InputError: if an argument is out of range or `sampling` is unknown.
+        """
+        self.particles = integer(particles, "particles", 1)
+        if sampling == "iid-sorted":
+            levels = SortedUniforms(particles, key, poll).tile
+        elif sampling == "quantile":
+            levels = self._middles
+        else:
+            whole = sample(distribution, particles, sampling, key)
+            self._tile = lambda k: whole[k * TILE : (k + 1) * TILE]
+            return
+        self._tile = lambda k: _in_order(distribution.quantile(levels(k)))
+
+    def __len__(self) -> int:
+        """Return the number of tiles."""
+        return -(-self.particles // TILE)
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        """Go through the tiles, shape (TILE,) or less for the last."""
+        return (self._tile(k) for k in range(len(self)))
+
+    def _middles(self, k: int) -> FloatArray:
+        return (np.arange(k * TILE, min((k + 1) * TILE, self.particles)) + 0.5) / self.particles
+
+
+def _in_order(points: FloatArray) -> FloatArray:
+    """Return points in increasing order that are so but for rounding."""
+    return np.sort(points) if np.any(points[1:] < points[:-1]) else points
 
 
 def sample(
@@ -133,14 +216,10 @@ def sample(
         raise InputError(f"unknown sampling {sampling!r}; allowed: {', '.join(SAMPLINGS)}")
     if isinstance(distribution, VectorDistribution):
         return _sample_vectors(distribution, particles, sampling, key)
-    if sampling == "quantile":
-        count = integer(particles, "particles", 1)
-        u = (np.arange(count) + 0.5) / count
-    elif sampling == "iid-sorted":
-        u = sorted_uniforms(particles, key)
-    else:
-        u = np.sort((uniforms if sampling == "iid" else sobol)(particles, key))
-    return np.sort(distribution.quantile(u))
+    if sampling in ("quantile", "iid-sorted"):
+        return _in_order(np.concatenate(list(SampleTiles(distribution, particles, sampling, key))))
+    u = np.sort((uniforms if sampling == "iid" else sobol)(particles, key))
+    return _in_order(distribution.quantile(u))
 
 
 def _sample_vectors(

@@ -10,9 +10,10 @@ not spoil conservation. The same two combinations serve the particles here and t
 Reference: C.-W. Shu and S. Osher, J. Comput. Phys. 77 (1988) 439-471.
 """
 
-from solvers.activations import velocity
+from solvers.activations import sigma
 from solvers.arrays import FloatArray
-from solvers.jit import inlined, kernel
+from solvers.jit import bare_kernel, fma, inlined, interleave
+from solvers.tiles import load, store
 
 STAGES = (0.0, 1.0, 0.5)
 ORDER = 3
@@ -30,9 +31,21 @@ def third(u: float, v: float) -> float:
     return (u + 2.0 * v) / 3.0
 
 
-@kernel
+@bare_kernel
+def _step(x: FloatArray, code: int, h: float, w: FloatArray, b: FloatArray) -> None:
+    """Take a tile through one step: all stages of a particle while it is in a register."""
+    w0, w1, w2, b0, b1, b2 = w[0], w[1], w[2], b[0], b[1], b[2]
+    for i in range(x.shape[0]):
+        u = x[i]
+        v = fma(h, sigma(code, fma(w0, u, b0)), u)
+        v = second(u, fma(h, sigma(code, fma(w1, v, b1)), v))
+        x[i] = third(u, fma(h, sigma(code, fma(w2, v, b2)), v))
+    interleave()
+
+
+@bare_kernel
 def ssprk3(
-    x: FloatArray, code: int, h: FloatArray, w: FloatArray, b: FloatArray, work: FloatArray
+    x: FloatArray, code: int, h: FloatArray, w: FloatArray, b: FloatArray, tile: FloatArray
 ) -> None:
     """Take every particle through all steps, one tile after the other.
 
@@ -42,20 +55,11 @@ def ssprk3(
         h: Lengths of the steps, shape (n,).
         w: Control w at the stage times t, t + h, t + h/2, shape (n, 3).
         b: Control b likewise.
-        work: Work space, shape (3, tile).
+        tile: Work space for a whole number of blocks.
     """
-    tile = work.shape[1]
-    for start in range(0, x.shape[0], tile):
-        u = x[start : min(start + tile, x.shape[0])]
-        m = u.shape[0]
-        k, v = work[0, :m], work[1, :m]
+    for start in range(0, x.shape[0], tile.shape[0]):
+        part = x[start : min(start + tile.shape[0], x.shape[0])]
+        u = tile[: load(part, tile)]
         for j in range(h.shape[0]):
-            velocity(code, w[j, 0], b[j, 0], u, k)
-            for i in range(m):
-                v[i] = u[i] + h[j] * k[i]
-            velocity(code, w[j, 1], b[j, 1], v, k)
-            for i in range(m):
-                v[i] = second(u[i], v[i] + h[j] * k[i])
-            velocity(code, w[j, 2], b[j, 2], v, k)
-            for i in range(m):
-                u[i] = third(u[i], v[i] + h[j] * k[i])
+            _step(u, code, h[j], w[j], b[j])
+        store(u, part)

@@ -33,7 +33,7 @@ from solvers.characteristics import characteristics
 from solvers.controls import Controls
 from solvers.distributions import Distribution
 from solvers.errors import InputError, MassLostError, NonFiniteError
-from solvers.finite_volumes import CLOSED, NONE, OPEN, POSITIVITY, WORK_ROWS, advance
+from solvers.finite_volumes import CLOSED, NONE, OPEN, POSITIVITY, advance, work_space
 from solvers.particles import check_indices
 from solvers.substeps import CflCondition
 from solvers.zhang_shu import CFL as POSITIVITY_CFL
@@ -286,7 +286,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.outflow = np.zeros(2)
         self.substeps = 0
-        self.work = np.empty((WORK_ROWS, self.edges.size + 3))
+        self.work = work_space()
         self.condition = CflCondition(self.activation, self.edges, self.dx, self.cfl)
         self.block = 16
 

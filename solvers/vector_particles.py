@@ -3,6 +3,8 @@
 Equation (3) of the neural ODE, sigma acting on each component; with Euler steps it is the residual
 network (1). The particles do not interact: a tile of them is taken through all steps between two
 snapshots while it stays in cache, component by component, so that the loops run over particles.
+Rows of a tile are contiguous, which vectorised loops need, and whole blocks long; w x is summed
+four components at a time. Tests compare with SciPy, and for d = 1 with :mod:`solvers.particles`.
 """
 
 from dataclasses import dataclass
@@ -10,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvers.activations import Activation, velocity
+from solvers.activations import Activation, sigma
 from solvers.arrays import FloatArray, Poll, freeze, increasing
 from solvers.errors import InputError, NonFiniteError
-from solvers.jit import kernel
+from solvers.jit import bare_kernel, fma, interleave
 from solvers.particles import STEP_BLOCK, check_indices, tiled_sum
 from solvers.stages import stage_controls
+from solvers.tiles import BLOCK, load, store
 from solvers.vector_controls import VectorControls
 
-TILE = 256
+TILE = 1024  # components: the stages of a tile of particles stay in cache, next to the processor
 POLL_EVERY = 1 << 14
 
 
@@ -130,8 +133,9 @@ def _advance(
     """Take all particles through some steps, polling between blocks of tiles."""
     w, b = stage_controls(controls, ends, tableau.nodes)
     h = np.diff(ends)
-    work = np.empty((tableau.weights.size + 2, x.shape[0], TILE))
-    block = max(TILE, POLL_EVERY * 64 // (h.size * x.shape[0] ** 2) // TILE * TILE)
+    tile = max(BLOCK, TILE // x.shape[0] // BLOCK * BLOCK)
+    work = np.empty((tableau.weights.size + 3, x.shape[0], tile))
+    block = max(tile, POLL_EVERY * 64 // (h.size * x.shape[0] ** 2) // tile * tile)
     for start in range(0, x.shape[1], block):
         if poll is not None:
             poll()
@@ -139,7 +143,7 @@ def _advance(
         advance_vectors(part, activation.code, h, w, b, tableau.matrix, tableau.weights, work)
 
 
-@kernel
+@bare_kernel
 def advance_vectors(
     x: FloatArray,
     code: int,
@@ -160,37 +164,67 @@ def advance_vectors(
         b: Control b likewise, shape (n, stages, d).
         matrix: Coefficients of the stages, shape (stages, stages), strictly lower triangular.
         weights: Weights of the stages, shape (stages,).
-        work: Work space, shape (stages + 2, d, tile).
+        work: Work space, shape (stages + 3, d, tile).
     """
-    d, tile = x.shape[0], work.shape[2]
-    stages = weights.shape[0]
+    d, tile, stages = x.shape[0], work.shape[2], weights.shape[0]
+    u, y, z = work[stages], work[stages + 1], work[stages + 2, 0]
     for start in range(0, x.shape[1], tile):
-        u = x[:, start : min(start + tile, x.shape[1])]
-        m = u.shape[1]
-        y, z = work[stages], work[stages + 1]
+        stop, n = min(start + tile, x.shape[1]), 0
+        for c in range(d):
+            n = load(x[c, start:stop], u[c])
         for j in range(h.shape[0]):
             for s in range(stages):
                 for c in range(d):
-                    for i in range(m):
-                        y[c, i] = u[c, i]
-                    for r in range(s):
-                        a = h[j] * matrix[s, r]
-                        if a != 0.0:
-                            for i in range(m):
-                                y[c, i] = y[c, i] + a * work[r, c, i]
+                    _combine(u[c, :n], h[j], matrix[s, :s], work, c, y[c, :n])
                 for c in range(d):
-                    for i in range(m):
-                        z[c, i] = b[j, s, c]
-                    for k in range(d):
-                        a = w[j, s, c, k]
-                        for i in range(m):
-                            z[c, i] = z[c, i] + a * y[k, i]
-                    velocity(code, 1.0, 0.0, z[c, :m], work[s, c, :m])
-            for s in range(stages):
-                a = h[j] * weights[s]
-                for c in range(d):
-                    for i in range(m):
-                        u[c, i] = u[c, i] + a * work[s, c, i]
+                    _affine(w[j, s, c], b[j, s, c], y, z[:n])
+                    _activate(code, z[:n], work[s, c])
+            for c in range(d):
+                _combine(u[c, :n], h[j], weights, work, c, u[c, :n])
+        for c in range(d):
+            store(u[c], x[c, start:stop])
+
+
+@bare_kernel
+def _combine(
+    u: FloatArray, h: float, factors: FloatArray, k: FloatArray, c: int, out: FloatArray
+) -> None:
+    """Write u + h (factors[0] k[0, c] + ...) into `out`."""
+    done, found = u, False
+    for r in range(factors.shape[0]):
+        a, row = h * factors[r], k[r, c]
+        if a != 0.0:
+            for i in range(out.shape[0]):
+                out[i] = fma(a, row[i], done[i])
+            done, found = out, True
+    if not found:
+        for i in range(out.shape[0]):
+            out[i] = u[i]
+
+
+@bare_kernel
+def _affine(w: FloatArray, b: float, y: FloatArray, out: FloatArray) -> None:
+    """Write w . y + b into `out`, four components in one go: sums stay in registers so long."""
+    d = w.shape[0]
+    for k in range(0, d - d % 4, 4):
+        w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+        y0, y1, y2, y3 = y[k], y[k + 1], y[k + 2], y[k + 3]
+        for i in range(out.shape[0]):
+            begun = out[i] if k > 0 else b
+            out[i] = fma(w3, y3[i], fma(w2, y2[i], fma(w1, y1[i], fma(w0, y0[i], begun))))
+    for k in range(d - d % 4, d):
+        a, row = w[k], y[k]
+        for i in range(out.shape[0]):
+            begun = out[i] if k > 0 else b
+            out[i] = fma(a, row[i], begun)
+
+
+@bare_kernel
+def _activate(code: int, z: FloatArray, out: FloatArray) -> None:
+    """Write the activation of `z` into `out`."""
+    for i in range(z.shape[0]):
+        out[i] = sigma(code, z[i])
+    interleave()
 
 
 def vector_moments(x: ArrayLike) -> tuple[FloatArray, FloatArray]:

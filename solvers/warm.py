@@ -16,7 +16,10 @@ from solvers.activations import ACTIVATIONS
 from solvers.characteristics import characteristics
 from solvers.controls import Controls
 from solvers.distributions import Uniform
+from solvers.flow_map import flow_map
 from solvers.particles import INTEGRATORS, integrate
+from solvers.sampling import SampleTiles
+from solvers.streaming import Stream
 from solvers.training import (
     EulerianDiscretization,
     LagrangianDiscretization,
@@ -60,7 +63,11 @@ def _run_every_kernel() -> None:
     characteristics([0.0, 1.0], sigma, controls, times)
     law = Uniform(0.0, 1.0)
     solution = solve_transport(law, sigma, controls, (-1.0, 2.0), 60, times, [1])
-    w1(PointMasses([0.0, 1.0]), PiecewiseLinearCdf(solution.edges, solution.density[0]))
+    limit = PiecewiseLinearCdf(solution.edges, solution.density[0])
+    w1(limit, limit)
+    w1(PointMasses([0.0, 1.0]), PointMasses([1.0]))
+    flow = flow_map(law.support(), sigma, controls, times, [1])
+    Stream(SampleTiles(law, 2, "iid-sorted"), flow).summary([[limit]])
     problem = TrainingProblem(sigma, law, Quadratic(1.0), 1.0, 1.0, 0.01)
     for discretization in (
         LagrangianDiscretization(problem, 1),

@@ -2,25 +2,31 @@
 
 Every law is given by a piecewise cubic distribution function that may jump; so samples, finite-
 volume solutions and the characteristics reference are compared by one exact sweep in O(M + N)
-(:mod:`solvers.absolute_cubic`), samples already sorted.
+(:mod:`solvers.absolute_cubic`), samples already sorted. A sample need not be in memory as a whole:
+:class:`StreamedW1`.
 
 Reference: C. Villani, "Topics in Optimal Transportation", Theorem 2.18 and Remark 2.19.
 """
 
-from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvers.absolute_cubic import absolute_difference
+from solvers.absolute_cubic import (
+    absolute_difference,
+    extent,
+    sweep_rest,
+    sweep_sample,
+    two_samples,
+)
 from solvers.arrays import FloatArray, increasing, vector
 from solvers.errors import MeasureError
 
 MASS_TOLERANCE = 1e-9
 NARROW = 1e-60
+WORK = 1024
 _FLAT = (0, 3)
-
-
 MAX_POSITION = 1e150  # beyond it distances overflow
 
 
@@ -29,7 +35,6 @@ class Measure:
 
     Attributes:
         knots: Knots, not decreasing, shape (K,).
-        right: The distribution function just right of each knot, shape (K,); the last is 1.
         coefficients: Those of s, s^2, s^3, s = x - knots[k], shape (K, 3), or (0, 3) for none.
         total: The mass before normalisation; two measures are compared only if theirs agree.
     """
@@ -39,9 +44,14 @@ class Measure:
     ) -> None:
         """Keep the arrays; subclasses validate."""
         self.knots = knots
-        self.right = right
         self.coefficients = coefficients
         self.total = total
+        self._right = right
+
+    @property
+    def right(self) -> FloatArray:
+        """The distribution function just right of each knot, shape (K,); the last is 1."""
+        return self._right
 
     def cdf(self, x: ArrayLike) -> FloatArray:
         """Return the distribution function, continuous from the right."""
@@ -57,7 +67,11 @@ class Measure:
 
 
 class PointMasses(Measure):
-    """Masses at points: the empirical measure of particles."""
+    """Masses at points: the empirical measure of particles.
+
+    Attributes:
+        equal: Whether all masses are the same.
+    """
 
     def __init__(
         self,
@@ -71,19 +85,17 @@ class PointMasses(Measure):
         Args:
             points: Positions, shape (M,).
             weights: Masses, shape (M,), not negative; 1/M each by default.
-            sorted: Whether the points are known to be in increasing order.
+            sorted: Whether the points are known to be in increasing order; an array of them is
+                then kept, not copied.
 
         Raises:
             MeasureError: if a number is not finite, a weight negative, their sum not positive, the
                 shapes differ or there is no point.
         """
-        x = vector(points, "points", MeasureError)
-        if not np.max(np.abs(x)) <= MAX_POSITION:
-            raise MeasureError(f"points must lie within ±{MAX_POSITION:g}")
-        if weights is None:
-            x = x if sorted else np.sort(x)
-            cumulative, total = np.arange(1, x.size + 1) / x.size, 1.0
-        else:
+        x = points if _is_vector(points) else vector(points, "points", MeasureError)
+        self.equal = weights is None
+        cumulative, total = np.empty(0), 1.0
+        if weights is not None:
             mass = _weights(weights, x.size)
             if not sorted:
                 order = np.argsort(x, kind="stable")
@@ -91,9 +103,33 @@ class PointMasses(Measure):
             sums = np.cumsum(mass)
             total = float(sums[-1])
             cumulative = np.minimum(sums / total, 1.0)
-        if sorted and np.any(x[1:] < x[:-1]):
+        elif not sorted:
+            x = np.sort(x)
+        largest, falls = extent(x)
+        if not largest <= MAX_POSITION:
+            vector(points, "points", MeasureError)  # tells which is not finite
+            raise MeasureError(f"points must lie within ±{MAX_POSITION:g}")
+        if falls:
             raise MeasureError("points said to be sorted are not")
         super().__init__(x, cumulative, np.empty(_FLAT), total)
+
+    @property
+    def right(self) -> FloatArray:
+        """The distribution function just right of each point, shape (M,); not made before."""
+        if not self._right.size:
+            self._right = np.arange(1, self.knots.size + 1) / self.knots.size
+        return self._right
+
+
+def _is_vector(points: ArrayLike) -> TypeGuard[FloatArray]:
+    """Whether the points are an array that kernels can take as it is."""
+    return (
+        isinstance(points, np.ndarray)
+        and points.dtype == np.float64
+        and points.ndim == 1
+        and points.size > 0
+        and points.flags.carray
+    )
 
 
 def _weights(weights: ArrayLike, size: int) -> FloatArray:
@@ -293,18 +329,51 @@ def invert_hermite(
     return np.asarray(x[k] + s)
 
 
-@dataclass(frozen=True)
-class _Arrays:
-    """Arrays as the kernel wants them: contiguous and writeable (one compiled version)."""
+class StreamedW1:
+    """W1 between a law and a sample of which only a part is in memory at a time.
 
-    knots: FloatArray
-    right: FloatArray
-    coefficients: FloatArray
+    The bits are those of :func:`w1`, however the sample is divided.
+    """
 
-    @classmethod
-    def of(cls, measure: Measure) -> "_Arrays":
-        parts = (measure.knots, measure.right, measure.coefficients)
-        return cls(*(np.require(part, np.float64, ["C", "W"]) for part in parts))
+    def __init__(self, law: Measure, particles: int) -> None:
+        """Begin.
+
+        Args:
+            law: The law.
+            particles: The number M of points in the whole sample, of mass 1/M each.
+        """
+        self._law = _arrays(law)
+        self._particles, self._taken = particles, 0
+        self._state = (-1, np.inf, 0.0, 0.0)
+        self._work = np.empty(WORK)
+
+    def add(self, points: FloatArray) -> None:
+        """Take the next points, in increasing order up to rounding, shape (n,)."""
+        if self._taken == 0:
+            self._state = (-1, min(float(points[0]), float(self._law[0][0])), 0.0, 0.0)
+        self._state = sweep_sample(
+            points, self._taken, self._particles, *self._law, self._state, self._work
+        )
+        self._taken += points.size
+
+    def distance(self) -> float:
+        """Return W1.
+
+        Raises:
+            MeasureError: if not all points have come.
+        """
+        if self._taken != self._particles:
+            raise MeasureError(f"{self._taken} points of {self._particles} have come")
+        return float(sweep_rest(*self._law, self._state))
+
+
+def _arrays(measure: Measure) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what a kernel wants of a law: contiguous and writeable (one compiled version)."""
+    return _plain(measure.knots), _plain(measure.right), _plain(measure.coefficients)
+
+
+def _plain(array: FloatArray) -> FloatArray:
+    return array if array.flags.carray else np.require(array, np.float64, ["C", "W"])
 
 
 def w1(mu: Measure, nu: Measure) -> float:
@@ -317,7 +386,12 @@ def w1(mu: Measure, nu: Measure) -> float:
     """
     if abs(mu.total - nu.total) > MASS_TOLERANCE * max(mu.total, nu.total):
         raise MeasureError(f"the total masses {mu.total:.12g} and {nu.total:.12g} differ")
-    f, g = _Arrays.of(mu), _Arrays.of(nu)
-    return float(
-        absolute_difference(f.knots, f.right, f.coefficients, g.knots, g.right, g.coefficients)
-    )
+    samples = [isinstance(law, PointMasses) and law.equal for law in (mu, nu)]
+    if all(samples):
+        return float(two_samples(_plain(mu.knots), _plain(nu.knots)))
+    if not any(samples):
+        return float(absolute_difference(*_arrays(mu), *_arrays(nu)))
+    sample, law = (mu, nu) if samples[0] else (nu, mu)
+    stream = StreamedW1(law, sample.knots.size)
+    stream.add(_plain(sample.knots))
+    return stream.distance()

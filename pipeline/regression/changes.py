@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
 
-from pipeline.regression.comparison import NORMAL
 from pipeline.regression.defaults import ROUNDING
+from pipeline.regression.equivalence import between_intervals
 from pipeline.regression.findings import Number, Step
 from pipeline.regression.levels import Change, changes_of_level
 from pipeline.regression.versions import changed
@@ -69,7 +68,8 @@ class _History:
     @property
     def tolerance(self) -> float:
         """A change that is no larger is no step."""
-        return float(np.median([number.tolerance for number in self.numbers]))
+        known = [n.tolerance for n in self.numbers if math.isfinite(n.tolerance)]
+        return float(np.median(known)) if known else 0.0
 
     @property
     def by_chance(self) -> bool:
@@ -178,15 +178,22 @@ def _jumps(history: _History) -> Iterator[Change]:
 
 
 def _jump(old: Number, new: Number, first: int) -> Change:
-    """A change from one night to the next; its interval is that of the two numbers'."""
+    """A change from one night to the next; its interval is that of the two numbers'.
+
+    A number without an interval is no sample: its change is certain. Where only one of the two
+    nights has an interval, as of one seed and of several, nothing is.
+    """
     jump = new.value - old.value
-    widths = [number.high - number.low for number in (old, new)]
-    if not np.isfinite(widths).all():
+    halves = [(number.high - number.low) / 2.0 for number in (old, new)]
+    if not np.isfinite(halves).any():
         return Change(first, first, first, old.value, new.value, jump, jump, 0.0)
-    half = math.hypot(*widths) / 2.0
-    beyond = max(abs(jump) - new.tolerance, 0.0)
-    p_value = float(2.0 * stats.norm.sf(NORMAL * beyond / half)) if half else 0.0
-    return Change(first, first, first, old.value, new.value, jump - half, jump + half, p_value)
+    if not np.isfinite(halves).all():
+        return Change(first, first, first, old.value, new.value, math.nan, math.nan, 1.0)
+    one, other = (np.array([half]) for half in halves)
+    test = between_intervals(np.array([jump]), (one, other), (old.seeds, new.seeds))
+    (low,), (high,) = test.interval()
+    p_value = float(test.larger(np.array([new.tolerance]))[0])
+    return Change(first, first, first, old.value, new.value, float(low), float(high), p_value)
 
 
 def _step(history: _History, change: Change, count: int, level: float) -> Step:

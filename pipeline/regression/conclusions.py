@@ -103,8 +103,10 @@ def _gap(found: Comparison, worst: int) -> str:
 
 
 def _undecided(found: Comparison, worst: int, alpha: float) -> str:
-    if found.test is None or found.seeds < 2:
+    if found.test is None or not found.seeds:
         return "intervals are too wide to tell"
+    if math.isnan(found.test.error[worst]):
+        return f"the worst {_gap(found, worst)}; one seed does not tell"
     count = seeds_needed(
         float(found.test.value[worst]),
         float(found.test.error[worst]),

@@ -86,6 +86,26 @@ def welch(old: FloatArray, new: FloatArray) -> Difference:
     return Difference(b - a, np.sqrt(total), freedom)
 
 
+def between_intervals(
+    value: FloatArray, halves: tuple[FloatArray, FloatArray], seeds: tuple[float, float]
+) -> Difference:
+    """Welch's test of two estimates with 95 % intervals.
+
+    Args:
+        value: new less old.
+        halves: half the widths of their intervals, NaN where there is none.
+        seeds: of how many seeds these are, by Student's law; 0 for those of a normal law.
+    """
+    freedoms = [float(n - 1) if n else math.inf for n in seeds]
+    errors = [h / stats.t.ppf(1.0 - LEVEL / 2.0, f) for h, f in zip(halves, freedoms, strict=True)]
+    first, second = (error**2 for error in errors)
+    total = first + second
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = total**2 / (first**2 / freedoms[0] + second**2 / freedoms[1])
+    freedom = np.where(np.isnan(freedom), math.inf, freedom)  # without any scatter
+    return Difference(value, np.sqrt(total), freedom)
+
+
 def moments(values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Number, mean and variance of each row without its NaN; NaN where too few are left."""
     known = ~np.isnan(values)

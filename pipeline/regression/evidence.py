@@ -1,6 +1,5 @@
 """Evidence for an alarm: the smallest study that shows it, one command, its numbers, a figure."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pandas as pd
 import tomli_w
 import xarray as xr
 
-from pipeline.alignment import aligned, two_stores
+from pipeline.alignment import aligned, two_stores, zip_label
 from pipeline.axes import Axis, label
 from pipeline.errors import StudyError
 from pipeline.figures.files import write_chart
@@ -24,8 +23,6 @@ from pipeline.regression.defaults import rule_of
 from pipeline.regression.findings import Finding, place
 from pipeline.study import Study
 
-MOST = 20
-"""For so many alarms there is evidence: a fault shows in many numbers, and the first will do."""
 ROWS = 10_000
 HEIGHT = 240
 
@@ -60,21 +57,64 @@ def write_evidence(
         folder: a new folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = values(finding, old, new)
     with new.open_tree() as tree:
         small = smallest(finding, study, tree, folder.name)
     file = folder / "study.toml"
-    write_atomically(file, tomli_w.dumps(small))
     parts = ("meanfield", "regress", str(file.resolve()), "--baseline", old.address)
-    files = {"study": file}
-    if len(table):
-        table.to_csv(folder / "values.csv", index=False, lineterminator="\n")
-        chart = figure(finding, table)
-        files["values"] = folder / "values.csv"
-        files["figure"] = write_chart(chart, folder / "values.svg")
+    files = _written(small, folder) | _drawn(finding, old, new, folder)
     cut = Study(**small, folder=study.folder, where=str(file))
-    points = sum(_size(cut.step_axes(step)) for step in cut.steps)
-    return Evidence(finding, shlex.join(parts), points, files)
+    return Evidence(finding, shlex.join(parts), _points(cut), files)
+
+
+def write_times(
+    finding: Finding,
+    study: Study,
+    old: Place,
+    new: Place,
+    folder: Path,
+    past: Sequence[tuple[str, float]],
+    again: str,
+) -> Evidence:
+    """Write the evidence for an alarm about time or memory: the nights, and the points' times.
+
+    Such a number is one of all points of a study, and is judged by earlier nights: the smallest
+    study that shows it is the whole one, run once more into the same history.
+
+    Args:
+        finding: the alarm.
+        study: its study.
+        old: the baseline's results.
+        new: tonight's.
+        folder: a new folder.
+        past: the number in all nights, tonight's last.
+        again: the command that runs the night once more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = _written(study.document(), folder) | _drawn(finding, old, new, folder)
+    files["nights"] = folder / "nights.csv"
+    table = pd.DataFrame(past, columns=["night", finding.variable])
+    table.to_csv(files["nights"], index=False, lineterminator="\n")
+    return Evidence(finding, again, _points(study), files)
+
+
+def _written(document: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    file = folder / "study.toml"
+    write_atomically(file, tomli_w.dumps(document))
+    return {"study": file}
+
+
+def _drawn(finding: Finding, old: Place, new: Place, folder: Path) -> dict[str, Path]:
+    """The points' values in both stores, as a table and as a figure, where there are any."""
+    table = values(finding, old, new)
+    if not len(table):
+        return {}
+    file = folder / "values.csv"
+    table.to_csv(file, index=False, lineterminator="\n")
+    return {"values": file, "figure": write_chart(figure(finding, table), folder / "values.svg")}
+
+
+def _points(study: Study) -> int:
+    return sum(_size(study.step_axes(step)) for step in study.steps)
 
 
 def smallest(finding: Finding, study: Study, tree: xr.DataTree, mark: str) -> dict[str, Any]:
@@ -189,7 +229,7 @@ def _cut(axes: dict[str, Any], axis: Axis, at: Mapping[str, str | float], one: b
 def _fits(axis: Axis, position: Sequence[Any], wanted: Mapping[str, str | float]) -> bool:
     labels = {key: label(value) for key, value in zip(axis.keys, position, strict=True)}
     if axis.zipped:  # the alignment of two stores tells its places by the labels of all keys
-        labels[axis.name] = json.dumps(list(labels.values()))
+        labels[axis.name] = zip_label(list(labels.values()))
     return all(labels.get(key) == value for key, value in wanted.items())
 
 

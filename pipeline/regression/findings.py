@@ -49,6 +49,11 @@ class Finding:
     beyond: int = 0
     reason: str = ""
 
+    @property
+    def key(self) -> str:
+        """What names the number that it shows, as :attr:`Number.key` does."""
+        return named(self.study, self.variable, self.at)
+
 
 @dataclass(frozen=True)
 class Number:
@@ -63,6 +68,7 @@ class Number:
         high: its upper end.
         rule: how its variable is compared.
         tolerance: a change that is no larger is no step.
+        seeds: of how many seeds the interval is; 0 where it is of none, or that is not known.
     """
 
     study: str
@@ -73,11 +79,12 @@ class Number:
     high: float = math.nan
     rule: str = "tolerance"
     tolerance: float = 0.0
+    seeds: int = 0
 
     @property
     def key(self) -> str:
         """What names the number in every night: "study: group/name (axis = value, …)"."""
-        return f"{self.study}: {self.variable}{place(self.at)}"
+        return named(self.study, self.variable, self.at)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ class Step:
     p_value: float = math.nan
     alarm: bool = True
     changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def named(study: str, variable: str, at: Mapping[str, str | float]) -> str:
+    """A number as people and records name it."""
+    return f"{study}: {variable}{place(at)}"
 
 
 def place(at: Mapping[str, str | float]) -> str:

@@ -37,7 +37,7 @@ ROOT = "history.json"
 RECORD = "night.json"
 PRUNED = "pruned.json"
 NIGHT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-BASELINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+BASELINE = STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Record(pydantic.BaseModel):
@@ -343,7 +343,11 @@ class History:
         document = self._decoded(content, f"nights/{name}/{RECORD}", damaged=ValueError)
         if document.get("digest") != _digest(document.get("record")):
             raise ValueError(name)
-        return Record.model_validate(document["record"])
+        record = Record.model_validate(document["record"])
+        studies = {record.study, *record.studies}
+        if record.night != name or not all(map(STUDY.fullmatch, studies)):
+            raise ValueError(name)  # these become paths, of what is removed too
+        return record
 
     def _decoded(
         self, content: bytes, key: str, damaged: type[Exception] = StoreError

@@ -1,16 +1,21 @@
 """One night: studies are run into the history, compared with a baseline, judged and kept."""
 
+import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import StudyError
+from pipeline.errors import StoreError, StudyError
 from pipeline.place import Place
-from pipeline.plan import Count, plan_step
+from pipeline.plan import Count
 from pipeline.provenance import provenance
 from pipeline.regression.calibration import Calibration, calibrate, together
 from pipeline.regression.changes import Night, new_steps, steps_of
+from pipeline.regression.coverage import unlike, unused
+from pipeline.regression.defaults import is_status
 from pipeline.regression.findings import Finding, Number, Step
 from pipeline.regression.history import Draft, History, Record
 from pipeline.regression.numbers import tracked
@@ -18,9 +23,9 @@ from pipeline.regression.reference import Reference
 from pipeline.regression.rules import Pair, judge
 from pipeline.regression.verdict import Verdict, sorted_findings
 from pipeline.regression.versions import changed, versions
-from pipeline.session import RunFolder
+from pipeline.session import RunFolder, folder_of
 from pipeline.status import Status
-from pipeline.store import open_store, stored_study
+from pipeline.store import stored_study
 from pipeline.study import Study
 from solvers.errors import MeanfieldError
 
@@ -79,10 +84,12 @@ class _Measured:
     Attributes:
         records: those of the nights before.
         damaged: what is wrong with others.
+        notes: what else is to be known of the comparison.
     """
 
     records: Sequence[Record] = ()
     damaged: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     before: Calibration | None = None
@@ -121,7 +128,7 @@ def run_night(order: Order) -> Verdict:
         StoreError: if the history cannot be read or written; then the night is no part of it.
     """
     with order.history.night() as draft:
-        facts = provenance()
+        facts = _facts(order)
         measured = _measure(order, draft)
         measured.records, measured.damaged = order.history.records()
         if not measured.problems:
@@ -132,7 +139,7 @@ def run_night(order: Order) -> Verdict:
         verdict = _verdict(order, draft, measured, facts)
         draft.commit(_record(verdict, measured))
     if verdict.outcome != "no-verdict":
-        order.history.prune(order.study.regression.keep_nights, beside(order, measured.steps))
+        order.history.prune(order.study.regression.keep_nights, beside(measured, verdict.night))
     return verdict
 
 
@@ -143,7 +150,7 @@ def adopt(history: History, store: Place) -> str:
         StoreError: if the store is not complete, or cannot be read or copied.
     """
     study = stored_study(store)
-    if problem := infrastructure(_counts(study, store)):
+    if problem := unfinished(store):
         raise StudyError(f"{store}: not a baseline: {problem}")
     with history.night() as draft:
         history.adopt(draft, study.name, store)
@@ -152,8 +159,8 @@ def adopt(history: History, store: Place) -> str:
         draft.commit(
             Record(
                 night=draft.night, study=study.name, studies=(study.name,), outcome="baseline",
-                provenance={}, calibration={}, numbers=tuple(numbers), steps=(),
-                verdict={"reason": text},
+                provenance=_computed_with(store, study.name), calibration={},
+                numbers=tuple(numbers), steps=(), verdict={"reason": text},
             )
         )  # fmt: skip
     return draft.night
@@ -161,14 +168,53 @@ def adopt(history: History, store: Place) -> str:
 
 def infrastructure(counts: Mapping[str, Count]) -> str:
     """What is missing for reasons that are no regression; "" if nothing is."""
-    pending = sum(count.pending for count in counts.values())
-    if pending:
+    found = Counter({int(Status.PENDING): sum(count.pending for count in counts.values())})
+    for count in counts.values():
+        found.update({int(code): number for code, number in count.failed.items()})
+    return _missing(found)
+
+
+def unfinished(store: Place) -> str:
+    """The same of a store that any version of the product has made.
+
+    Raises:
+        StoreError: if it cannot be read.
+    """
+    try:
+        with store.open_tree() as tree:
+            arrays = [array for node in tree.subtree for array in node.data_vars.values()]
+            found = [array.values.ravel() for array in arrays if is_status(array)]
+    except (ValueError, OSError, KeyError) as error:
+        raise StoreError(f"{store}: cannot be read: {_line(error)}") from None
+    return _missing(Counter(int(code) for codes in found for code in codes))
+
+
+def _missing(counts: Mapping[int, int]) -> str:
+    if pending := counts.get(Status.PENDING):
         return f"{pending} points are pending"
     for status in NOT_OURS:
-        number = sum(count.failed.get(str(int(status)), 0) for count in counts.values())
-        if number:
+        if number := counts.get(status):
             return f"{number} points failed with the status {status.meaning}"
     return ""
+
+
+def _facts(order: Order) -> dict[str, Any]:
+    """The provenance of tonight's results; of given ones as far as it is known."""
+    here = provenance()
+    if order.given is None:
+        return here
+    return {key: here[key] for key in ("started", "command")} | _computed_with(
+        order.given, order.study.name
+    )
+
+
+def _computed_with(store: Place, study: str) -> dict[str, Any]:
+    """What the run that made a store has left beside it of its provenance."""
+    try:
+        document = json.loads((folder_of(store, study) / "run.json").read_text(encoding="utf-8"))
+        return dict(document["provenance"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _measure(order: Order, draft: Draft) -> _Measured:
@@ -176,7 +222,7 @@ def _measure(order: Order, draft: Draft) -> _Measured:
     found = _Measured()
     if order.given is not None:
         order.history.adopt(draft, order.study.name, order.given)
-        if problem := infrastructure(_counts(order.study, order.given)):
+        if problem := unfinished(order.given):
             found.problems.append(problem)
         return found
     found.before = calibrate() if order.timed else None
@@ -192,11 +238,6 @@ def _measure(order: Order, draft: Draft) -> _Measured:
             break
     found.after = calibrate() if order.timed and not found.problems else None
     return found
-
-
-def _counts(study: Study, place: Place) -> dict[str, Count]:
-    store = open_store(place, study)
-    return {step.name: plan_step(store, step).count for step in study.steps}
 
 
 def _judge(order: Order, draft: Draft, found: _Measured, now: Mapping[str, str]) -> None:
@@ -219,8 +260,13 @@ def _judge(order: Order, draft: Draft, found: _Measured, now: Mapping[str, str])
         for study in order.studies
         if (old := order.reference.stores.get(study.name))
     ]
+    for study in order.studies:
+        found.notes += unused(study.name, draft.store(study.name), study.regression.rules)
     if pairs:
         found.findings = judge(pairs, allowed, found.numbers, past)
+        found.notes += [note for pair in pairs for note in unlike(pair.study, pair.old, pair.new)]
+        if reason := _nothing_compared(found.findings):
+            found.problems.append(f"nothing can be compared with {order.reference.name}: {reason}")
     nights = [Night(r.night, r.numbers, versions(r.provenance)) for r in records]
     found.steps = steps_of([*nights, Night(draft.night, found.numbers, now)], allowed)
     known = [step for record in records for step in record.steps]
@@ -229,6 +275,14 @@ def _judge(order: Order, draft: Draft, found: _Measured, now: Mapping[str, str])
         replace(step, alarm=step.alarm and step.night > order.reference.night)
         for step in new_steps(found.steps, known)
     ]
+
+
+def _nothing_compared(findings: Sequence[Finding]) -> str:
+    """Why no result could be compared; "" if one was, or is missing, which is an alarm."""
+    results = [finding for finding in findings if finding.rule != "ratio"]
+    if all(finding.outcome == "not-compared" for finding in results):
+        return next((finding.reason for finding in results), "")
+    return ""
 
 
 def _costs(found: _Measured, study: str) -> dict[str, float]:
@@ -256,7 +310,7 @@ def _verdict(order: Order, draft: Draft, found: _Measured, facts: Mapping[str, o
         findings=findings,
         steps=tuple(found.steps),
         new_steps=tuple(found.news),
-        changed=changed(reference.versions, versions(facts)) if reference.versions else {},
+        changed=changed(reference.versions, versions(facts)),
         notes=tuple(_notes(order, found)),
         calibration={key: asdict(value) for key, value in seconds.items() if value}
         | {"peak_bytes": {k: v for k, v in found.peaks.items() if math.isfinite(v)}},
@@ -282,10 +336,13 @@ def _outcome(order: Order, draft: Draft, found: _Measured, alarms: int) -> tuple
 
 def _notes(order: Order, found: _Measured) -> list[str]:
     """What else a reader of the verdict has to know."""
-    notes = list(found.damaged)
-    missing = [s.name for s in order.studies if s.name not in order.reference.stores]
+    notes = [*found.damaged, *found.notes]
+    names = [study.name for study in order.studies]
+    missing = [name for name in names if name not in order.reference.stores]
     if order.reference.name and missing:
         notes.append(f"the baseline has nothing of {', '.join(missing)}: not compared")
+    if gone := [name for name in order.reference.stores if name not in names]:
+        notes.append(f"only the baseline has {', '.join(gone)}: not compared")
     if order.given is not None or not order.timed:
         notes.append("time and memory are not compared: the runs were not timed on this machine")
     elif not found.problems and found.unit is None:
@@ -293,12 +350,20 @@ def _notes(order: Order, found: _Measured) -> list[str]:
     return notes
 
 
-def beside(order: Order, steps: Sequence[Step]) -> set[str]:
-    """The nights on both sides of each step, whose results are kept."""
-    nights = [record.night for record in order.history.records()[0] if record.judged]
-    marks = {night for step in steps for night in (step.night, step.earliest, step.latest)}
+def beside(found: _Measured, tonight: str) -> set[str]:
+    """The nights on both sides of each step, also of those that were told long ago."""
+    nights = [record.night for record in found.records if record.judged] + [tonight]
+    marks = {night for step in found.steps for night in (step.night, step.earliest, step.latest)}
+    marks = marks.union(*map(_told, found.records))
     places = [nights.index(night) for night in marks & set(nights)]
     return {nights[max(i - 1, 0)] for i in places} | {nights[i] for i in places}
+
+
+def _told(record: Record) -> set[str]:
+    """The nights of the steps that a verdict has told."""
+    steps = record.verdict.get("new_steps")
+    known = [s for s in steps if isinstance(s, Mapping)] if isinstance(steps, Sequence) else []
+    return {str(step.get(key)) for step in known for key in ("night", "earliest", "latest")}
 
 
 def _record(verdict: Verdict, found: _Measured) -> Record:

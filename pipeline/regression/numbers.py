@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from pipeline.alignment import labelled
 from pipeline.place import Place
 from pipeline.regression.comparison import INFRASTRUCTURE, coordinates
 from pipeline.regression.defaults import FAILURES, ROUNDING, cost_rule, is_status, rule_of
@@ -23,12 +24,15 @@ from pipeline.regression.equivalence import moments
 from pipeline.regression.findings import Number
 from pipeline.regression.points import has_result
 from pipeline.regression_settings import Regression, Rule
+from pipeline.root import read_root
 from pipeline.status import Status
 from pipeline.steps.base import INNER_DIMENSIONS
 from solvers.arrays import FloatArray
 
 MOST = 200
 """Numbers of a study, its costs apart."""
+DIGITS = 1e-8
+"""What may differ, relative to it, in a fitted number that has no interval."""
 LARGEST = ("snapshot", "particles", "cells", "training_particles", "training_cells")
 """Dimensions that are taken at their largest value."""
 FIELDS = frozenset({"x", "time", "iteration"})
@@ -46,12 +50,14 @@ class _Cut:
         rule: how it is compared.
         values: the numbers.
         ends: those of its intervals, where it has some.
+        seeds: of how many seeds these are.
     """
 
     path: str
     rule: Rule
     values: xr.DataArray
     ends: tuple[xr.DataArray, ...] = ()
+    seeds: int = 0
 
     @property
     def apart(self) -> tuple[str, ...]:
@@ -87,9 +93,10 @@ def tracked(
             and not at all without it.
         costs: ratios that the run itself has measured, by path, such as "run/memory".
     """
+    axes = read_root(place)["attributes"]["axes"]
     with place.open_tree() as tree:
         arrays = {
-            f"{node.path.strip('/')}/{name}": array
+            f"{node.path.strip('/')}/{name}": labelled(array, axes)
             for node in tree.subtree
             for name, array in node.data_vars.items()
         }
@@ -115,7 +122,8 @@ def tolerance(rule: Rule, value: float, scatter: float = 0.0, wide: float = 0.0)
         rule: with its widths.
         value: the number.
         scatter: the standard deviation of its seeds.
-        wide: half the width of its interval, by which numbers agree that have no margin.
+        wide: half the width of its interval, by which numbers agree that have no margin; NaN where
+            there is none, as of one seed.
     """
     match rule.rule:
         case "equivalent":
@@ -123,7 +131,8 @@ def tolerance(rule: Rule, value: float, scatter: float = 0.0, wide: float = 0.0)
         case "ratio":
             return (rule.margin or 0.0) * abs(value)
         case "interval":
-            return (rule.margin or wide) + ROUNDING
+            bare = DIGITS * abs(value) if math.isnan(wide) else wide
+            return (rule.margin or bare) + ROUNDING
         case "order":
             return (rule.margin or 0.0) + ROUNDING
         case _:
@@ -155,7 +164,8 @@ def _cut(path: str, rule: Rule, arrays: Arrays) -> _Cut:
         _inner_mean(_at_largest(each, done))
         for each in (done, *(arrays[end].load() for end in ends if end in arrays))
     )
-    return _Cut(path, rule, values, tuple(others))
+    seeds = max((each.sizes.get("seed", 0) for each in arrays.values()), default=0)
+    return _Cut(path, rule, values, tuple(others), seeds)
 
 
 def _at_largest(array: xr.DataArray, results: xr.DataArray) -> xr.DataArray:
@@ -194,6 +204,7 @@ def _numbers(study: str, cut: _Cut) -> Iterator[Number]:
         with np.errstate(invalid="ignore"):
             wide = stats.t.ppf(0.975, count - 1.0) * np.sqrt(variance / count)
         low, high = mean - wide, mean + wide
+    seeds = np.full(count.shape, cut.seeds) if cut.ends else np.where(count > 1.0, count, 0.0)
     places = cut.values.isel(seed=0, drop=True) if "seed" in cut.values.dims else cut.values
     for i in np.flatnonzero(count > 0):
         scatter = math.sqrt(variance[i]) if count[i] > 1 else 0.0
@@ -206,6 +217,7 @@ def _numbers(study: str, cut: _Cut) -> Iterator[Number]:
             float(high[i]),
             cut.rule.rule,
             tolerance(cut.rule, float(mean[i]), scatter, float(high[i] - low[i]) / 2.0),
+            int(seeds[i]),
         )
 
 

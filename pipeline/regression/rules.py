@@ -106,21 +106,26 @@ def _rule(path: str, side: Side, rules: Sequence[Rule]) -> Rule:
 
 
 def _gone(left: Side, right: Side) -> Iterator[str]:
-    """The variables of groups that both have, and only the baseline has."""
+    """The variables that only the baseline has; not fields at values of an axis, as of cells."""
     groups = {node.path: node for node in right.tree.subtree}
     for node in left.tree.subtree:
-        there = groups.get(node.path)
-        for name in node.data_vars if there is not None else ():
-            if there is not None and name not in there.variables:
-                yield f"{node.path.strip('/')}/{name}"
+        group, there = node.path.strip("/"), groups.get(node.path)
+        if there is None and group.partition("/")[0] in right.tree.children:
+            continue
+        for name in node.data_vars:
+            if there is None or name not in there.variables:
+                yield f"{group}/{name}"
 
 
 def _compare_one(
     study: str, path: str, rule: Rule, found: Mapping[str, Aligned]
 ) -> Comparison | Finding:
     pair = found[path]
-    if pair.reason or not pair.one.size or not pair.other.size:
-        return not_compared(study, path, rule, pair.reason or "no point is in both")
+    if pair.reason:
+        return not_compared(study, path, rule, pair.reason)
+    if not pair.one.size or not pair.other.size:
+        reason = "no point of the baseline is in the night"
+        return Finding(study, path, {}, rule.rule, "alarm", reason=reason)
     if is_status(pair.one):
         return by_status(_worst_of_seeds(pair), rule)
     pair = _computed(path, found)
@@ -130,8 +135,15 @@ def _compare_one(
         return not_compared(study, path, rule, "the seeds are others")
     ends = [found.get(f"{path}_{end}") for end in ("low", "high")]
     if rule.rule == "interval" and ends[0] is not None and ends[1] is not None:
-        return by_interval(pair, ends[0], ends[1], rule)
+        return by_interval(pair, ends[0], ends[1], rule, _seeds(found))
     return by_number(pair, rule)
+
+
+def _seeds(found: Mapping[str, Aligned]) -> tuple[int, int]:
+    """How many seeds each of two stores has; 0 without any."""
+    sides = ([a.one for a in found.values()], [a.other for a in found.values()])
+    one, other = (max((a.sizes.get("seed", 0) for a in arrays), default=0) for arrays in sides)
+    return one, other
 
 
 def _worst_of_seeds(pair: Aligned) -> Aligned:

@@ -1,6 +1,7 @@
 """The verdict of a night: what was compared with what, what came of it, and what changed."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,5 +148,8 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
 def _row(finding: Finding) -> list[str]:
     """A finding as a row of the terminal's table."""
     variable, where = f"{finding.study} {finding.variable}", place(finding.at).strip(" ()")
-    numbers = (f"{finding.old:.6g}", f"{finding.new:.6g}", finding.rule, f"{finding.allowed:.3g}")
-    return [finding.outcome, variable, where, *numbers]
+    old, new, allowed = (
+        "–" if math.isnan(number) else f"{number:.{digits}g}"
+        for number, digits in ((finding.old, 6), (finding.new, 6), (finding.allowed, 3))
+    )
+    return [finding.outcome, variable, where, old, new, finding.rule, allowed]

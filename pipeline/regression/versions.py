@@ -20,6 +20,8 @@ def versions(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """What differs between two nights, as (old, new) by name."""
+    """What differs between two nights, as (old, new) by name; nothing where one is not known."""
+    if not before or not after:
+        return {}
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return {name: (before.get(name, "unknown"), after.get(name, "unknown")) for name in names}

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.optimize import least_squares, nnls
 
 SAMPLING, GRID, FLOOR = 1, 2, 4  # a set of terms is their sum
 RATES = (-0.15, -0.3, -0.5, -0.75, -1.0, -1.5)
@@ -57,6 +56,8 @@ class ErrorPlane:
 
     def fit(self, logs: np.ndarray) -> tuple[np.ndarray, float]:
         """The parameters that fit log errors (mean about 0), and the sum of squared residuals."""
+        from scipy.optimize import least_squares  # half a second, and only fits need it
+
         least, most = np.array(LEAST)[self.parameters], np.array(MOST)[self.parameters]
 
         def residuals(theta: np.ndarray) -> np.ndarray:
@@ -84,6 +85,8 @@ class ErrorPlane:
 
     def _start(self, logs: np.ndarray) -> np.ndarray:
         """The best parameters of those with exponents on the grid."""
+        from scipy.optimize import nnls
+
         rates = RATES if self.terms & SAMPLING else (0.0,)
         orders = ORDERS if self.terms & GRID else (0.0,)
         amplitudes = self.parameters[[0, 2, 4]]

@@ -3,7 +3,9 @@
     x_i' = σ(w(t) x_i + b(t)),  x_i(0) ~ f_0,  i = 1 … M         (equations (1) and (3))
 
 integrated once per activation, M and seed; W1 against the exact limit, and against every PDE
-solution of the study.
+solution of the study. With ``push = "flow-map"`` the steps are tabulated as one function of the
+initial position, and particles go through it tile by tile, never all in memory (if the sampling
+lets them: "iid-sorted" and "quantile" do).
 
 In R^d no exact limit is at hand, and the distance is that of two independent clouds of M:
 
@@ -41,12 +43,14 @@ from pipeline.steps.base import (
     Variable,
 )
 from solvers.arrays import FloatArray
+from solvers.flow_map import MAX_BISECTED, exact_flow, flow_map
 from solvers.optimal_transport import BYTES_PER_PAIR, cloud_w1
 from solvers.particles import integrate, moments
-from solvers.sampling import sample
+from solvers.sampling import TILE, SampleTiles, sample
 from solvers.sliced_wasserstein import sliced_w1
+from solvers.streaming import Stream
 from solvers.vector_particles import integrate_vectors, vector_moments
-from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
+from solvers.wasserstein import Measure, PiecewiseLinearCdf, PointMasses, w1
 
 OTHER_STREAM = 1 << 63
 """Beyond every seed: with this bit a key names a stream that no seed of any study has."""
@@ -68,7 +72,28 @@ class Clouds:
     twin: FloatArray
 
 
-def follow(case: Case, poll: Poll, seed: int | None = None) -> Trajectories:
+def follow(case: Case, poll: Poll) -> Trajectories | Stream:
+    """The particles of a point: in memory, or as a stream where they go through the flow map."""
+    return stream(case, poll) if case.push == "flow-map" else integrated(case, poll)
+
+
+def stream(case: Case, poll: Poll) -> Stream:
+    """Prepare the particles and tabulate the flow map."""
+    problem = case.problem
+    key = (case.study_seed, case.seed)
+    flow = flow_map(
+        problem.initial.support(),
+        case.activation,
+        problem.controls,
+        problem.times,
+        problem.snapshot_indices,
+        case.integrator,
+        poll=poll,
+    )
+    return Stream(SampleTiles(problem.initial, case.particles, case.sampling, key, poll), flow)
+
+
+def integrated(case: Case, poll: Poll, seed: int | None = None) -> Trajectories:
     """Draw the initial particles and integrate them; by default those of the case's seed."""
     problem = case.problem
     key = (case.study_seed, case.seed if seed is None else seed)
@@ -88,17 +113,19 @@ def follow(case: Case, poll: Poll, seed: int | None = None) -> Trajectories:
 
 def follow_clouds(case: Case, poll: Poll) -> Clouds:
     """Draw and integrate the particles, and independent ones; those on the line are clouds too."""
-    paths = [follow(case, poll, seed) for seed in (case.seed, case.seed ^ OTHER_STREAM)]
+    paths = [integrated(case, poll, seed) for seed in (case.seed, case.seed ^ OTHER_STREAM)]
     shape = (len(case.problem.snapshots), case.particles, -1)
     return Clouds(*(path.snapshots.reshape(shape) for path in paths))
 
 
-def evaluate(paths: Trajectories, case: Case, _upstream: Upstream, poll: Poll) -> Outputs:
+def evaluate(paths: Trajectories | Stream, case: Case, _upstream: Upstream, poll: Poll) -> Outputs:
     """Distances to the reference, and the Dobrushin ratio.
 
     ``dobrushin_ratio`` = w1 / (exp(∫ Lip(σ)|w|) w1_initial + e_flow), where e_flow is the largest
     distance of an integrated particle to its characteristic; at most 1 up to rounding.
     """
+    if isinstance(paths, Stream):
+        return evaluate_stream(paths, case, poll)
     reference = reference_of(case, poll)
     snapshots = range(len(case.problem.snapshots))
     distance = np.array(
@@ -121,6 +148,31 @@ def evaluate(paths: Trajectories, case: Case, _upstream: Upstream, poll: Poll) -
         clouds = [PointMasses(x, sorted=True) for x in paths.snapshots]
         outputs["w1_to_target"] = np.array([w1(cloud, target_of(case)) for cloud in clouds])
     return outputs
+
+
+def evaluate_stream(particles: Stream, case: Case, poll: Poll) -> Outputs:
+    """The same numbers, to rounding, by one pass over particles that are not in memory."""
+    reference = reference_of(case, poll)
+    snapshots = range(len(case.problem.snapshots))
+    laws: list[list[Measure]] = [[reference.measure(s) for s in snapshots]]
+    if case.problem.target is not None:
+        laws.append([target_of(case)] * len(snapshots))
+    found = particles.summary(
+        laws,
+        initial_of(case, poll).measure(0),
+        exact_flow(reference),
+        [reference.mean(s) for s in snapshots],
+        poll,
+    )
+    bound = dobrushin_of(case, poll) * found.w1_initial + found.apart
+    outputs = {
+        "w1": found.w1[0],
+        "w1_initial": found.w1_initial,
+        "dobrushin_ratio": found.w1[0] / bound,
+        "mean": found.moments[:, 0],
+        "variance": found.moments[:, 1],
+    }
+    return outputs if case.problem.target is None else outputs | {"w1_to_target": found.w1[1]}
 
 
 def evaluate_clouds(
@@ -160,20 +212,30 @@ def _padded(values: FloatArray, components: int) -> FloatArray:
     return np.pad(values, missing, constant_values=np.nan)
 
 
-def evaluate_pde(paths: Trajectories, _case: Case, upstream: Upstream, poll: Poll) -> Outputs:
+def evaluate_pde(
+    paths: Trajectories | Stream, _case: Case, upstream: Upstream, poll: Poll
+) -> Outputs:
     """Distances to the PDE solution with the case's number of cells."""
     position, density = upstream.limit_field()
     half = (position[1] - position[0]) / 2
     edges = np.append(position - half, position[-1] + half)
+    laws = [PiecewiseLinearCdf(edges, u) for u in density]
+    if isinstance(paths, Stream):
+        return {"w1_pde": paths.summary([laws], poll=poll).w1[0]}
     distance = []
-    for x, u in zip(paths.snapshots, density, strict=True):
+    for x, law in zip(paths.snapshots, laws, strict=True):
         poll()
-        distance.append(w1(PointMasses(x, sorted=True), PiecewiseLinearCdf(edges, u)))
+        distance.append(w1(PointMasses(x, sorted=True), law))
     return {"w1_pde": np.array(distance)}
 
 
 def cost(case: Case) -> float:
-    """Nominal seconds: 10 ns per particle, component and stage, and the sort and distances."""
+    """Nominal seconds: 10 ns per particle, component and stage, and the sort and distances.
+
+    Through the flow map: 50 ns per particle to draw it, and 15 ns at each snapshot.
+    """
+    if case.push == "flow-map":
+        return 0.05 + 1e-9 * case.particles * (50 + 15 * len(case.problem.snapshots))
     return 0.002 + 1e-8 * case.particles * (_flow(case) + 40 * len(case.problem.snapshots))
 
 
@@ -192,9 +254,25 @@ def memory(case: Case) -> float:
     Against a target all snapshots are held with their distribution functions.
     """
     snapshots = len(case.problem.snapshots)
+    if case.push == "flow-map":
+        return _stream_memory(case, snapshots)
     against = 3 * snapshots + 4 if case.problem.target is not None else 0
     numbers = max(snapshots + 9, against, draw_numbers(case.problem.initial))
     return 8.0 * case.particles * numbers + reference_bytes(case)
+
+
+def _stream_memory(case: Case, snapshots: int) -> float:
+    """Bytes: some tiles, the flow map as it is tabulated, the exact one, and what must be sorted.
+
+    Relu has a kink for each stage at most.
+    """
+    tile = min(case.particles, TILE)
+    draw = draw_numbers(case.problem.initial)
+    kinks = _flow(case) if case.activation.name == "relu" else 0
+    pieces = 66.0 * snapshots * (MAX_BISECTED + kinks)
+    whole = draw * case.particles if case.sampling in ("iid", "sobol") else 0.0
+    numbers = tile * (4 * snapshots + draw + 4) + pieces + whole
+    return 8.0 * numbers + 2 * reference_bytes(case)
 
 
 def memory_clouds(case: Case) -> float:
@@ -223,6 +301,7 @@ KEYS = frozenset(
         "integrator",
     }
 )
+"""Those on the line and in R^d."""
 ON_THE_LINE = (
     Variable("w1", "Wasserstein-1 distance of the particles to the exact limit"),
     Variable("w1_initial", "Wasserstein-1 distance of the initial particles", dims=()),
@@ -272,7 +351,7 @@ def _on_the_line(traits: Traits) -> Step:
     variables = ON_THE_LINE + ((TO_TARGET,) if traits.target else ())
     return Step(
         name="particles",
-        keys=KEYS | traits.control_keys | ({"target"} if traits.target else set()),
+        keys=KEYS | {"push"} | traits.control_keys | ({"target"} if traits.target else set()),
         tables=(Table("status", ("particles",), variables, evaluate), AGAINST_PDE),
         work=follow,
         cost=cost,

@@ -25,7 +25,7 @@ from pipeline.steps.base import (
 )
 from pipeline.training import Trained, mean_field_of, optimum_of, solve, warmer_gammas
 from solvers.training import StopReason
-from solvers.training.lagrangian import HELD, SMALLEST_BLOCK
+from solvers.training.flow import HELD, SMALLEST_BLOCK
 
 STAGES = {"euler": 1, "ssprk3": 3, "rk4": 4}
 
@@ -109,7 +109,7 @@ def memory(case: Case) -> float:
         states = settings.cells * (2 * settings.intervals + 30)
         return 8.0 * (kept + states) + reference_bytes(case)
     stages = settings.intervals * settings.steps_per_interval * STAGES[case.integrator]
-    held = max(HELD, SMALLEST_BLOCK * stages * d) * 2
+    held = max(HELD, SMALLEST_BLOCK * stages * max(d, 2)) * 2
     sorts = 24 if case.loss in ("w2", "energy") else 0
     nodes = settings.particles or 1000
     draw = nodes * max(draw_numbers(case.problem.initial), 5 * d + 8, sorts)

@@ -27,8 +27,8 @@ from solvers.activations import both, slopes
 from solvers.arrays import FloatArray, IntArray, Poll
 from solvers.distributions import Distribution
 from solvers.errors import InputError, MassLostError, NonFiniteError
-from solvers.finite_volumes import CLOSED, LINEAR, WORK_ROWS, advance
-from solvers.jit import kernel
+from solvers.finite_volumes import CLOSED, LINEAR, advance, work_space
+from solvers.jit import bare_kernel
 from solvers.ssprk3 import second, third
 from solvers.substeps import CflCondition
 from solvers.training.checks import positive
@@ -89,7 +89,8 @@ class EulerianDiscretization(Discretization):
         self._condition = CflCondition(problem.activation, self.edges, self._dx, cfl, MOST_SUBSTEPS)
         self._law = problem.initial
         self._support = self._law.support(MASS_TOLERANCE)
-        self._work = np.empty((WORK_ROWS, cells + 4))
+        self._work, self._averages = work_space(), np.empty(cells + 4)
+        self._outflow = np.zeros(2)  # of closed boundaries: no mass, and not used
         self._density = np.empty((intervals + 1, cells))
         self._adjoint = np.empty((intervals + 1, cells))
         self._density[0] = averages_on(problem.initial, None, self.edges)
@@ -111,7 +112,7 @@ class EulerianDiscretization(Discretization):
         self._adjoint[0] = self._pull
         self._sweep(self._adjoint, -1.0, LINEAR, first, h, w, b, poll)
         gradient = np.empty_like(u)
-        code, space = self.problem.activation.code, self._work[0]
+        code, space = self.problem.activation.code, self._averages
         reduced_gradient(
             self._density, self._adjoint, code, u, self._centres, self._dx, space, gradient
         )
@@ -195,12 +196,12 @@ class EulerianDiscretization(Discretization):
             stop = max(start + 1, stop)
             sweep(
                 states, start, stop, self.problem.activation.code, sign, ghosts, self.edges, first,
-                h, w, b, self._dx, self._epsilon, self._work,
+                h, w, b, self._dx, self._epsilon, self._work, self._averages, self._outflow,
             )  # fmt: skip
             start = stop
 
 
-@kernel
+@bare_kernel
 def sweep(
     states: FloatArray,
     start: int,
@@ -216,6 +217,8 @@ def sweep(
     dx: float,
     epsilon: float,
     work: FloatArray,
+    u: FloatArray,
+    outflow: FloatArray,
 ) -> None:
     """Take cell averages through some intervals and keep them at their ends.
 
@@ -233,24 +236,24 @@ def sweep(
         b: Control b likewise.
         dx: Cell width.
         epsilon: Regularisation of the CWENO weights.
-        work: Work space, shape (WORK_ROWS, N + 4).
+        work: Work space of :func:`solvers.finite_volumes.work_space`.
+        u: Work space, shape (N + 4,).
+        outflow: What :func:`advance` counts, shape (2,).
     """
     cells = faces.shape[0] - 1
-    u = np.empty(cells + 4)
-    left = np.zeros(2)
     for i in range(cells):
         u[i + 2] = states[start, i]
     for k in range(start, stop):
         low, high = first[k], first[k + 1]
         advance(
             u, code, sign, ghosts, faces, h[low:high], w[low:high], b[low:high], dx, epsilon, work,
-            left,
+            outflow,
         )  # fmt: skip
         for i in range(cells):
             states[k + 1, i] = u[i + 2]
 
 
-@kernel
+@bare_kernel
 def reduced_gradient(
     density: FloatArray,
     adjoint: FloatArray,
@@ -288,7 +291,7 @@ def reduced_gradient(
         out[k, 1] = dx * total(product)
 
 
-@kernel
+@bare_kernel
 def excursion(
     x: float, code: int, h: FloatArray, w: FloatArray, b: FloatArray
 ) -> tuple[float, float]:

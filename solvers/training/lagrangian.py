@@ -6,8 +6,9 @@ Gauss nodes of f_0 the mean-field problem. The gradient is the exact discrete ad
 integrator (:mod:`solvers.training.runge_kutta_adjoint`), down to the nodal values of the piecewise
 linear controls.
 
-Nodes are taken through all steps in blocks whose stage positions fit in cache. The forward pass of
-a block that is no longer held is repeated before its backward pass.
+Nodes are taken through all steps in blocks whose stages fit in cache. Where there is more than one
+block, the pass forward keeps nothing and is repeated for each before its pass backward: to write
+the stages of all to memory and read them again would take longer.
 """
 
 import numpy as np
@@ -20,9 +21,6 @@ from solvers.training.flow import Flow
 from solvers.training.nodes import Nodes
 from solvers.training.problem import TrainingProblem
 from solvers.wasserstein import Measure, PointMasses
-
-HELD = 1 << 19  # numbers kept of a block: 4 MiB
-SMALLEST_BLOCK = 64
 
 
 class LagrangianDiscretization(Discretization):
@@ -56,14 +54,14 @@ class LagrangianDiscretization(Discretization):
         self._terminal = problem.loss.on_nodes(self.nodes)
         self._flow = Flow(self.grid, problem.activation, integrator, steps_per_interval)
         d, points = self.grid.dimension, self.nodes.weights.size
-        self._block = min(points, max(SMALLEST_BLOCK, HELD // (self._flow.size * d)))
+        self._block = min(points, self._flow.block)
         self._final, self._pull = np.empty((d, points)), np.empty((d, points))
-        self._held = -1
+        self._alone = self._block == points
 
     def _forward(self, u: FloatArray, poll: Poll | None) -> float:
         self._flow.steer(u)
         for start in self._starts():
-            self._advance(start, poll)
+            self._advance(start, keep=self._alone, poll=poll)
         if not np.isfinite(self._final).all():
             bad = int(np.flatnonzero(~np.isfinite(self._final).all(axis=0))[0])
             raise NonFiniteError(f"the final position of node {bad} is {self._final[:, bad]}")
@@ -72,12 +70,12 @@ class LagrangianDiscretization(Discretization):
         return cost
 
     def _backward(self, u: FloatArray, poll: Poll | None) -> FloatArray:
-        derivative = np.zeros_like(u)
-        for start in reversed(self._starts()):
-            if start != self._held:
-                self._advance(start, poll)
-            derivative += self._flow.backward(self._pull[:, start : start + self._block].copy())
-        return derivative / self.grid.weights[:, None]
+        self._flow.steer(u)
+        for start in self._starts():
+            if not self._alone:
+                self._advance(start, keep=True, poll=poll)
+            self._flow.backward(self._pull[:, start : start + self._block].copy())
+        return self._flow.derivative() / self.grid.weights[:, None]
 
     def _summary(
         self, u: FloatArray, poll: Poll | None
@@ -99,11 +97,10 @@ class LagrangianDiscretization(Discretization):
     def _starts(self) -> range:
         return range(0, self.nodes.weights.size, self._block)
 
-    def _advance(self, start: int, poll: Poll | None) -> None:
-        """Take the block of nodes from `start` on to the final time and hold its stages."""
+    def _advance(self, start: int, keep: bool, poll: Poll | None) -> None:
+        """Take the block of nodes from `start` on to the final time."""
         if poll is not None:
             poll()
         x = self.nodes.points[start : start + self._block].T.copy()
-        self._flow.forward(x)
+        self._flow.forward(x, keep)
         self._final[:, start : start + self._block] = x
-        self._held = start

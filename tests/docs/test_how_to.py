@@ -68,7 +68,12 @@ def follow(page: str, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "pages",
-    [["my-own-step.md"], ["my-own-data.md"], ["../tutorial.md", "../reading-a-report.md"]],
+    [
+        ["my-own-step.md"],
+        ["my-own-data.md"],
+        ["many-particles.md"],
+        ["../tutorial.md", "../reading-a-report.md"],
+    ],
     ids=lambda pages: pages[0],
 )
 def test_pages_can_be_followed(pages: list[str], tmp_path: Path) -> None:

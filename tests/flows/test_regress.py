@@ -1,5 +1,6 @@
 """The verbs `regress` and `baseline`: exit statuses, files, evidence that shows an alarm again."""
 
+import html
 import json
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ from junitparser import Failure, JUnitXml, Skipped
 from flows import notify, regress, verbs
 from flows.cli import _parser
 from pipeline.errors import StoreError, StudyError
+from pipeline.regression.calibration import Calibration
 from pipeline.regression.night import Ran, infrastructure
 from pipeline.regression.verdict import Verdict
 from pipeline.run import run_stages
@@ -190,7 +192,72 @@ def test_page_of_somebody_else_is_not_overwritten(here: Path) -> None:
     assert (here / "out" / "index.html").read_text() == "<title>my own</title>"
 
 
-def test_notification_by_a_command(here: Path) -> None:
+def test_folder_is_looked_at_before_anything_is_run(here: Path) -> None:
+    (here / "mine" / "evidence").mkdir(parents=True)
+    (here / "file").write_text("")
+    (here / "page").mkdir()
+    (here / "page" / "index.html").write_text("<title>my own</title>")
+    for name in ("mine", "file", "page"):
+        with pytest.raises(StoreError, match="give another folder"):
+            meanfield("regress", "study.toml", "--folder", name)
+    assert not (here / "runs").exists()
+
+
+def test_evidence_of_an_earlier_night_is_gone(
+    compared: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change, count in ((["-s", FAULT], 3), ([], 0)):
+        found = printed(capsys, "regress", "study.toml", "--folder", "out", *change)
+        assert found["counts"]["alarm"] == count
+        assert len(list(Path("out").glob("evidence/*"))) == count
+
+
+def test_pages_of_old_nights_are_removed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep = ("-s", "regression.keep_nights=2")
+    nights = [printed(capsys, "regress", "study.toml", *keep)["night"] for _ in range(3)]
+    left = [path.name for path in Path("runs/small/regression").iterdir()]
+    assert sorted(left) == nights[1:]
+
+
+def test_step_without_a_baseline_has_evidence(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        meanfield("regress", "study.toml")
+    found = printed(capsys, "regress", "study.toml", "-s", FAULT, "--folder", "out")
+    assert found["outcome"] == "alarms"
+    (_, suite) = JUnitXml.fromfile("out/junit.xml")
+    case = next(case for case in suite if "limit/mean" in case.name)
+    words = shlex.split(case.system_out.removeprefix("reproduce: "))
+    shown = printed(capsys, *words[1:])
+    alarms = {f["variable"] for f in shown["findings"] if f["outcome"] == "alarm"}
+    assert alarms == {"limit/mean"}
+
+
+def test_time_that_rises_has_evidence(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = [1.0]
+    monkeypatch.setattr("pipeline.regression.night.calibrate", lambda: Calibration(unit[0], 1.0))
+    monkeypatch.setattr("pipeline.regression.ratios.FEWEST", 2)
+    first = printed(capsys, "regress", "study.toml")
+    assert meanfield("baseline", "set", "main", first["night"]) == 0
+    rules = "regression.rules=[{variables = '*/wall_seconds', rule = 'ratio'}]"
+    for _ in range(2):
+        meanfield("regress", "study.toml", "-s", rules)
+    unit[0] = 1e-6
+    found = printed(capsys, "regress", "study.toml", "-s", rules, "--folder", "out")
+    slow = [f["variable"] for f in found["findings"] if f["outcome"] == "alarm"]
+    assert "particles/wall_seconds" in slow
+    folder = here / "out" / "evidence" / str(1 + slow.index("particles/wall_seconds"))
+    rows = (folder / "nights.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]][-1] == found["night"]
+    assert (folder / "values.csv").read_text().count("\n") == 1 + 2 * 4  # M and seeds
+    page = (here / "out" / "index.html").read_text()
+    assert f"{here / 'study.toml'} -s " in html.unescape(page)
+
+
+def test_notification_by_a_command(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     got, said = here / "got", list[str]()
     program = f"import sys; open({str(got)!r}, 'w').write(sys.argv[-1] + '|' + sys.stdin.read())"
     command = shlex.join([sys.executable, "-c", program])
@@ -203,6 +270,9 @@ def test_notification_by_a_command(here: Path) -> None:
     assert file == str(here / "verdict.json")
     assert json.loads(content) == moved.as_json()
     assert not said
+    monkeypatch.setattr(notify, "TIMEOUT", 3.0)
+    notify.notify(moved, here / "verdict.json", "sh -c 'sleep 4 &'", None, said.append)
+    assert not said  # what goes on in the background is not waited for
     for broken, reason in (("false", "exit status 1"), ("/no/such", "No such file")):
         notify.notify(moved, here / "verdict.json", broken, None, said.append)
         assert f"the notification has failed: --notify {broken}: " in said[-1]

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.costs import block_sums
 from pipeline.layout import chunk_grid, chunk_slices, shard_shape
 from pipeline.study import Study
 
@@ -57,7 +58,9 @@ def test_shards_are_bounded(tiny: dict[str, Any], seeds: int, particles: list[in
     limit, step = study.steps
     shape = shard_shape(study, step)
     points = int(np.prod(list(shape.values())))
-    assert 1 <= points <= 256
+    assert 1 <= points <= 4096
+    assert points <= max(1, 2 * seeds * len(particles) / 32)
     assert set(shard_shape(study, limit).values()) == {1}
-    dearest = step.cost(study.case({"activation": "tanh", "particles": max(particles), "seed": 0}))
-    assert points == 1 or points * dearest <= 10.0
+    each = [step.cost(study.case({"activation": "tanh", "particles": m})) for m in particles]
+    dearest = max(block_sums(np.array(each), [shape["particles"]]))
+    assert points == 1 or shape["activation"] * shape["seed"] * dearest <= 10.0 * (1 + 1e-12)

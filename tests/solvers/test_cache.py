@@ -52,14 +52,24 @@ def test_an_unwritable_home_falls_back(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(tmp_path / "file") not in str(path)
 
 
+def test_the_first_kernel_finds_the_cache_in_place() -> None:
+    """Whichever module brings Numba with it."""
+    script = "import solvers.exp, numba; print(numba.config.CACHE_DIR, solvers.CACHE_DIRECTORY)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    set_to, named = done.stdout.split()
+    assert set_to == named == str(cache_directory())
+
+
 READ_ONLY = """
 import os, sys
 from solvers import CACHE_DIRECTORY
 from solvers.cache import warning
-from solvers.absolute_cubic import absolute_difference
+from solvers.absolute_cubic import two_samples
 from solvers.wasserstein import PointMasses, w1
 w1(PointMasses([0.0]), PointMasses([1.0]))
-hits = sum(absolute_difference.stats.cache_hits.values())
+hits = sum(two_samples.stats.cache_hits.values())
 print(CACHE_DIRECTORY, hits, warning(CACHE_DIRECTORY), sep="|")
 """
 
@@ -107,11 +117,12 @@ import numpy as np
 from solvers.warm import warm
 warm()
 from solvers.activations import ACTIVATIONS, velocity, slopes
-from solvers.absolute_cubic import absolute_difference
+from solvers.absolute_cubic import absolute_difference, sweep_rest, sweep_sample
 from solvers.characteristics import reference
 from solvers.controls import Controls
 from solvers.distributions import Beta, Normal, Samples
 from solvers.finite_volumes import advance
+from solvers.flow_map import flow_map, push_sorted
 from solvers.gragg_bulirsch_stoer import trajectories
 from solvers.particles import integrate
 from solvers.sampling import sample
@@ -131,12 +142,14 @@ for law in (Normal(0, 1), Beta(2, 5), Samples([0.0, 1.0, 3.0])):
         for method in ("euler", "ssprk3", "rk4"):
             out = integrate(x, sigma, controls, times, indices, method)
             digest.update(out.tobytes())
+            pushed = flow_map((-1.0, 1.0), sigma, controls, times, indices, method)(x)
+            digest.update(pushed.tobytes())
         pde = PiecewiseLinearCdf(u.edges, u.density[1])
         mu = PointMasses(out[1], sorted=True)
         for a, b in ((mu, pde), (mu, exact.measure(1)), (pde, exact.measure(1))):
             digest.update(np.float64(w1(a, b)).tobytes())
 kernels = (velocity, slopes, absolute_difference, advance, trajectories, euler.euler, rk4.rk4,
-           ssprk3.ssprk3)
+           ssprk3.ssprk3, sweep_sample, sweep_rest, push_sorted)
 print(digest.hexdigest(), max(len(k.signatures) for k in kernels))
 """
 

@@ -60,6 +60,36 @@ def test_order_with_knots_off_the_grid(integrator: str) -> None:
     np.testing.assert_allclose(orders, ORDERS[integrator], atol=0.15)
 
 
+def plain_step(integrator: str, name: str, t: float, h: float, x: np.ndarray) -> np.ndarray:
+    """The methods as in the books, on whole arrays."""
+    sigma = ACTIVATIONS[name]
+
+    def rate(t: float, x: np.ndarray) -> np.ndarray:
+        w, b = CONTROLS.evaluate(t)
+        return sigma(w * x + b)
+
+    k1 = rate(t, x)
+    if integrator == "euler":
+        return x + h * k1
+    if integrator == "ssprk3":
+        v = (3 * x + x + h * k1 + h * rate(t + h, x + h * k1)) / 4
+        return (x + 2 * (v + h * rate(t + h / 2, v))) / 3
+    k2 = rate(t + h / 2, x + h / 2 * k1)
+    k3 = rate(t + h / 2, x + h / 2 * k2)
+    return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + rate(t + h, x + h * k3))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("integrator", INTEGRATORS)
+def test_tiled_kernels_agree_with_the_methods_written_plainly(name: str, integrator: str) -> None:
+    x = expected = sample(Normal(0, 1), TILE + 37, "iid", (0, 0))
+    times = np.linspace(0.0, 1.0, 33)
+    for t, end in itertools.pairwise(times):
+        expected = plain_step(integrator, name, float(t), float(end - t), expected)
+    found = integrate(x, ACTIVATIONS[name], CONTROLS, times, [32], integrator)[0]
+    np.testing.assert_allclose(found, np.sort(expected), rtol=2e-14, atol=2e-14)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("integrator", INTEGRATORS)
 def test_a_trajectory_has_the_same_bits_whatever_the_others(name: str, integrator: str) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import wasserstein_distance
 
+from solvers.absolute_cubic import absolute_difference
 from solvers.distributions import Normal
 from solvers.errors import MeasureError
 from solvers.wasserstein import Measure, PiecewiseCdf, PiecewiseLinearCdf, PointMasses, w1
@@ -148,3 +149,29 @@ def test_unequal_masses_are_refused() -> None:
     with pytest.raises(MeasureError, match="differ"):
         w1(PointMasses([1.0, 2.0], [1.0, 1.0]), PointMasses([1.0]))
     assert w1(PointMasses([1.0, 2.0], [3.0, 1.0]), PointMasses([1.0], [4.0])) == 0.25
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (2, 3), (40, 40), (1000, 700)])
+def test_sweeps_for_samples_have_the_bits_of_the_general_one(sizes: tuple[int, int]) -> None:
+    def general(mu: Measure, nu: Measure) -> float:
+        f, g = ((law.knots, law.right, law.coefficients) for law in (mu, nu))
+        return float(absolute_difference(*f, *g))
+
+    random = np.random.default_rng(sizes)
+    edges = np.linspace(-2.0, 2.0, 12)
+    masses = random.random(11) / np.diff(edges)
+    linear = PiecewiseLinearCdf(edges, masses / (masses @ np.diff(edges)))
+    cubic = PiecewiseCdf(edges, linear.cdf(edges), np.zeros(11), np.zeros(11))
+    shares = random.random(12)
+    uneven = PointMasses(edges, shares / shares.sum())
+    for digits in (1, 12):  # many ties, and none
+        x, y = (PointMasses(np.round(random.normal(size=size), digits)) for size in sizes)
+        assert w1(x, y) == general(x, y)
+        for law in (linear, cubic, uneven):
+            assert w1(x, law) == general(x, law) == w1(law, x) == general(law, x)
+
+
+def test_sorted_points_are_not_copied() -> None:
+    points = np.array([0.0, 1.0, 3.0])
+    assert PointMasses(points, sorted=True).knots is points
+    assert not np.shares_memory(PointMasses(points).knots, points)

@@ -1,6 +1,7 @@
 """Steps in histories: without noise, with it, and what is new about them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,10 @@ def test_many_small_changes_add_up() -> None:
     assert found.night == "n010"
 
 
+def test_a_number_without_a_known_tolerance_is_no_step_every_night() -> None:
+    assert steps([1.0] * 9, tolerance=float("nan")) == []
+
+
 def test_a_single_night_is_a_step_until_it_goes_back() -> None:
     values = [1.0] * 9 + [1.3]
     assert [step.night for step in steps(values)] == ["n009"]
@@ -97,6 +102,36 @@ def test_a_mean_over_seeds_alarms_beyond_its_interval() -> None:
     assert found.p_value < 1e-6
 
 
+def test_an_interval_on_one_side_decides_nothing() -> None:
+    """As where the nights have one seed from now on, or until now."""
+    nights = history([1.0] * 9, half_width=0.01)
+    bare = history([1.0] * 9 + [1.2])[-1:]
+    (found,) = steps_of([*nights, *bare], 0.05)
+    assert not found.alarm
+    (found,) = steps_of(
+        [
+            *history([1.0] * 9),
+            replace(bare[0], numbers=history([1.2] * 10, half_width=0.01)[-1].numbers),
+        ],
+        0.05,
+    )
+    assert not found.alarm
+
+
+def test_the_interval_of_few_seeds_has_heavy_tails() -> None:
+    nights = history([1.0] * 9 + [1.5], half_width=0.1)
+    few = [replace(n, numbers=[replace(n.numbers[0], seeds=4)]) for n in nights]
+    (normal,), (student,) = steps_of(nights, 0.05), steps_of(few, 0.05)
+    assert normal.p_value < 1e-9 < student.p_value < 1e-3
+
+
+def test_nights_that_each_differ_after_quiet_ones() -> None:
+    """A fit that leaves nothing is no reason to end without a verdict."""
+    for n in range(3, 16):
+        assert steps([0.0] * n + [1.0, 2.0, 3.0, 4.0]) is not None
+        assert steps(np.arange(float(n))) is not None
+
+
 @pytest.mark.parametrize("size", [4.0, -4.0])
 def test_a_step_in_noise_is_told_with_its_intervals(size: float) -> None:
     values = RNG.standard_normal(50)
@@ -123,8 +158,23 @@ def test_a_drift_is_named_so() -> None:
     values[20:] += 0.2 * np.arange(40)
     (found,) = steps(values)
     assert found.kind == "drift"
-    assert found.earliest <= "n020" <= found.latest
+    assert found.earliest <= "n021" <= found.latest  # the first that is higher
     assert found.low < 7.8 < found.high
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.5])
+def test_a_steep_drift_is_told_once(slope: float) -> None:
+    """Not again as one step after the other, as it goes on."""
+    values = np.random.default_rng(6).standard_normal(80)
+    values[30:] += slope * np.arange(50)
+    told, known = [], list[Step]()
+    for n in range(30, 81):
+        found = steps(values[:n])
+        told += new_steps(found, known)
+        known += found
+    assert len(told) == 1
+    (last,) = found
+    assert last.kind == "drift"
 
 
 def test_outliers_and_scatter_are_no_step() -> None:

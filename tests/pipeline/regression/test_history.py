@@ -15,7 +15,7 @@ from pipeline.errors import StoreError, StudyError
 from pipeline.folder import Folder
 from pipeline.place import Place, place_of
 from pipeline.regression.findings import Number
-from pipeline.regression.history import Draft, History, Record
+from pipeline.regression.history import Draft, History, Record, _digest
 
 
 @pytest.fixture
@@ -160,6 +160,27 @@ def test_damaged_record_is_said_and_left_alone(history: History, nights: list[st
     history.remove_dead()
     history.prune(1)
     assert history.place.keys(f"nights/{nights[1]}/small.zarr")
+
+
+@pytest.mark.parametrize("change", [{"night": "../../mine"}, {"studies": ["../../../mine"]}])
+def test_record_that_points_elsewhere_removes_nothing(
+    history: History, nights: list[str], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """A history may come from anybody, its digests too; names in records become paths."""
+    mine = tmp_path / "mine" / "small.zarr" / "zarr.json"
+    also = tmp_path / "mine.zarr" / "zarr.json"
+    for file in (mine, also):
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+    document = json.loads(record(nights[0]).model_dump_json()) | change
+    content = {"format": 1, "digest": _digest(document), "record": document}
+    history.place.write(f"nights/{nights[0]}/night.json", json.dumps(content).encode())
+    history.prune(1)
+    assert mine.exists()
+    assert also.exists()
+    assert history.records()[1] == [
+        f"{history.place}: the record of the night {nights[0]} is damaged"
+    ]
 
 
 def test_baseline_whose_night_is_gone(history: History, nights: list[str]) -> None:

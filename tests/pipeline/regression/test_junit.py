@@ -29,7 +29,8 @@ STEP = Step("nightly: limit/mean", "20261121T020000Z-00000001", 1.0, 2.0, 0.9, 1
 def file(tmp_path: Path) -> Path:
     """The file of a night with every outcome."""
     path = tmp_path / "junit.xml"
-    write_junit(verdict("alarms"), path, {0: "meanfield regress study.toml --baseline 'a & b'"})
+    command = "meanfield regress study.toml --baseline 'a & b'"
+    write_junit(verdict("alarms"), path, {FOUND[0].key: command, STEP.number: command})
     return path
 
 
@@ -81,6 +82,7 @@ def test_every_outcome(file: Path) -> None:
     assert output.text == "reproduce: meanfield regress study.toml --baseline 'a & b'"
     assert "<a \"b\" & 'c'>" in undecided.get("name", "")
     assert history.get("failures") == "1"
+    assert len(list(history.iter("system-out"))) == 1
 
 
 def test_no_verdict_is_an_error_and_no_failure(tmp_path: Path) -> None:

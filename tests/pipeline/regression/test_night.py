@@ -158,6 +158,53 @@ def test_store_becomes_a_baseline(order: Make, tmp_path: Path) -> None:
     assert run_night(order(wanted=str(place))).outcome == "agrees"
 
 
+def test_store_of_another_version_is_judged(
+    order: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline outlives the version that made it; what it was made with is known beside it."""
+    place = place_of(tmp_path / "runs" / "data.zarr")
+    monkeypatch.setattr("pipeline.study.NUMERICS_VERSION", 0)
+    run_here(order().study, RunFolder(tmp_path / "runs", place))
+    monkeypatch.undo()
+    monkeypatch.setattr("pipeline.figures.draw_figures", lambda *_: [])
+    made_with = {"provenance": {"packages": {"numpy": "1.0"}}}
+    (tmp_path / "runs" / "run.json").write_text(json.dumps(made_with))
+    history = order().history
+    history.set_baseline("old", adopt(history, place))
+    verdict = run_night(order())
+    assert verdict.outcome == "agrees"
+    assert any("numerics_version was 0" in note for note in verdict.notes)
+    assert verdict.changed["numpy"][0] == "1.0"
+    given = run_night(replace(order(), given=place))
+    assert given.outcome == "agrees"
+    assert given.changed == {}
+
+
+def test_what_is_not_compared_is_said(order: Make) -> None:
+    night = run_night(order())
+    order().history.set_baseline("main", night.night)
+    fewer = run_night(order(axes={"cells": [30]}))
+    assert fewer.outcome == "agrees"
+    assert fewer.notes[0] == "tiny: only the baseline has cells = 60"
+    others = run_night(order(axes={"activation": ["sigmoid"]}))
+    assert others.outcome == "alarms"
+    assert "limit/mean" in {finding.variable for finding in others.alarms}
+    longer = run_night(order(problem={"horizon": 0.4}, numerics={"snapshots": [0.0, 0.2, 0.4]}))
+    assert any("problem.horizon was 0.2, is 0.4" in note for note in longer.notes)
+    rules = {"rules": [{"variables": "limits/*", "rule": "ignored"}]}
+    typo = run_night(order(regression=rules))
+    assert any("no variable fits 'limits/*'" in note for note in typo.notes)
+
+
+def test_baseline_of_another_study(order: Make, limit: dict[str, Any]) -> None:
+    night = run_night(order()).night
+    history = order().history
+    history.set_baseline("main", night)
+    assert reference(history, None, "other") == Reference()
+    with pytest.raises(StoreError, match="'main' is of tiny, and has nothing of other"):
+        reference(history, "main", "other")
+
+
 def test_store_that_is_not_complete_is_no_baseline(order: Make, tmp_path: Path) -> None:
     place = place_of(tmp_path / "given.zarr")
     study = order(numerics={"time_step": 0.02, "point_timeout": 1e-9}).study
@@ -171,6 +218,17 @@ def test_old_results_are_removed(order: Make) -> None:
     history = order().history
     assert [history.has_store(night, "tiny") for night in nights] == [False, False, True]
     assert len(history.records()[0]) == 3
+
+
+def test_results_beside_a_step_told_long_ago_are_kept(order: Make) -> None:
+    """Also where the number of that step is not tracked any more."""
+    keep = {"keep_nights": 1}
+    nights = [run_night(order(regression=keep)).night for _ in range(3)]
+    nights.append(run_night(order(regression=keep, problem=FASTER)).night)
+    ignored = keep | {"rules": [{"variables": "*", "rule": "ignored"}]}
+    nights += [run_night(order(regression=ignored)).night for _ in range(2)]
+    history = order().history
+    assert [history.has_store(n, "tiny") for n in nights] == [False, False, True, True, False, True]
 
 
 def test_what_it_is_compared_with(order: Make, tmp_path: Path) -> None:
