@@ -80,7 +80,7 @@ def distance(count: int, in_order: bool) -> Callable[[], Any]:
     samples = [random.normal(0.01 * k, 1.0, count) for k in (0, 1)]
     if in_order:
         samples = [np.sort(x) for x in samples]
-    return lambda: w1(PointMasses(samples[0]), PointMasses(samples[1]))
+    return lambda: w1(*(PointMasses(x, sorted=in_order) for x in samples))
 
 
 SUBJECTS = (

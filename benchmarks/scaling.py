@@ -11,7 +11,9 @@ model says, give or take a fifth. Efficiency is the time slept over workers time
 default a small form of both; `--full` is what docs/performance.md shows.
 """
 
-import argparse
+import harness
+
+# isort: split
 import asyncio
 import contextlib
 import os
@@ -25,7 +27,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # A profiler, a monitor and a clock in each of a thousand workers are more than two cores carry.
 os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
 os.environ["DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL"] = "10s"
@@ -82,9 +83,10 @@ def two_workers(seeds: int, turns: int) -> list[list[str]]:
     one, two = (np.array(found[workers]) for workers in found)
     header = ["workers", "wall time [s]", "core-seconds of work", "work over wall × workers"]
     rows = [
-        [str(n), spread(t[:, 0]), spread(t[:, 1]), spread(t[:, 2])] for n, t in ((1, one), (2, two))
+        [str(n), harness.spread(t[:, 0]), harness.spread(t[:, 1]), harness.spread(t[:, 2])]
+        for n, t in ((1, one), (2, two))
     ]
-    return [header, *rows, ["efficiency", spread(one[:, 0] / (2 * two[:, 0])), "", ""]]
+    return [header, *rows, ["efficiency", harness.spread(one[:, 0] / (2 * two[:, 0])), "", ""]]
 
 
 def computed(study: Study, workers: int, store: str) -> tuple[float, float, float]:
@@ -225,25 +227,14 @@ async def serve_workers(address: str, count: int) -> None:
     await asyncio.gather(*(worker.finished() for worker in workers))
 
 
-def spread(values: np.ndarray) -> str:
-    """Return the median and, in brackets, the least and the largest, to three digits."""
-    median, low, high = (f"{v:.3g}" for v in (np.median(values), values.min(), values.max()))
-    return f"{median} [{low}, {high}]"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [rows[0], ["---"] + ["--:"] * (len(rows[0]) - 1), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 SECTION = """\
-## Scaling
-
 Two workers on the study `convergence` ({seeds} seeds, to 10⁵ particles) against one, in turns, with
 warm kernels; medians of {turns}, and in brackets the least and the largest.
-Written by `python benchmarks/scaling.py --full --write docs/performance.md`;
-load average {load}.
+Written by
+
+    python benchmarks/scaling.py --full --write docs/performance.md
+
+{machine}
 
 {two}
 
@@ -254,39 +245,24 @@ says, give or take a fifth.
 """
 
 
-def section(*, full: bool) -> str:
+def section(full: bool) -> str:
     """Measure, and return the section."""
     seeds, turns = (32, 3) if full else (8, 1)
-    load = os.getloadavg()[0]
-    many = table([*thousand(*(1000, 10**6) if full else (100, 10**5))])
-    return SECTION.format(
-        seeds=seeds,
-        turns=turns,
-        load=f"{load:.1f} at the start",
-        two=table(two_workers(seeds, turns)),
-        many=many,
-    )
+    machine = harness.machine("dask")
+    two = two_workers(seeds, turns)
+    many = thousand(*(1000, 10**6) if full else (100, 10**5))
+    two, many = (harness.table(*rows) for rows in (two, many))
+    return SECTION.format(seeds=seeds, turns=turns, machine=machine, two=two, many=many)
 
 
 def main() -> None:
-    """Print the section, or put it into a page too."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="the form that the page shows")
-    parser.add_argument("--write", type=Path, help="the page that has the section")
-    parser.add_argument("--scheduler", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--workers-of", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.scheduler:
+    """Print the section, or be a part of the simulated cluster."""
+    if sys.argv[1:2] == ["--scheduler"]:
         asyncio.run(serve_scheduler())
-    elif options.workers_of:
-        address, count = options.workers_of
-        asyncio.run(serve_workers(address, int(count)))
+    elif sys.argv[1:2] == ["--workers-of"]:
+        asyncio.run(serve_workers(sys.argv[2], int(sys.argv[3])))
     else:
-        text = section(full=options.full)
-        print(text)
-        if options.write:
-            page = options.write.read_text().partition("## Scaling")[0].rstrip()
-            options.write.write_text(f"{page}\n\n{text}")
+        harness.run(__doc__, "Scaling", section)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import harness
 import contextlib
 import io
 import logging
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,8 @@ class Problem:
 
 def pyclaw(cells: int, steps: int) -> Callable[[], object]:
     """Return PyClaw's SharpClaw: WENO5 and SSP-RK3, constant velocity."""
-    from clawpack import pyclaw, riemann
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it leaves a log
+        from clawpack import pyclaw, riemann
 
     logging.getLogger("pyclaw").setLevel(logging.ERROR)
     solver = pyclaw.SharpClawSolver1D(riemann.advection_1D)
