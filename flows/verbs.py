@@ -32,7 +32,14 @@ from pipeline.session import (
     run_folder,
 )
 from pipeline.status import Status, redone
-from pipeline.store import Store, check_usable, check_writable, open_store, stored_study
+from pipeline.store import (
+    Store,
+    check_usable,
+    check_writable,
+    open_store,
+    open_stored,
+    stored_study,
+)
 from pipeline.study import Study
 from pipeline.terminal import (
     print_counts,
@@ -211,7 +218,7 @@ def verify(options: Namespace) -> int:
     study = stored_study(place)
     counts = {}
     if root_is_readable(place):
-        store = open_store(place, study)
+        store = open_stored(place)
         counts = {step.name: plan_step(store, step).count for step in study.steps}
     summary = _summary("verify", place, study, counts)
     pending = any(count.pending for count in counts.values())
@@ -246,8 +253,8 @@ def _dry_run(study: Study, place: Place, options: Namespace) -> int:
 def status(options: Namespace) -> int:
     """Say how far a store is."""
     place = place_of(options.store)
-    study = stored_study(place)
-    store = open_store(place, study)
+    store = open_stored(place)
+    study = store.study
     plans = [plan_step(store, step) for step in study.steps]
     summary = _summary("status", place, study, {p.step.name: p.count for p in plans})
     left = sum(task.cost for p in plans for task in p.tasks)
@@ -265,8 +272,8 @@ def status(options: Namespace) -> int:
 def analyse(options: Namespace) -> int:
     """Compute the rates of a store anew."""
     place = place_of(options.store)
-    study = stored_study(place)
-    store = open_store(place, study)
+    store = open_stored(place)
+    study = store.study
     if not analysis_tables(study):
         raise StudyError(f"{place}: nothing to analyse: the study has no rates and no orders")
     check_writable(place)
@@ -287,8 +294,8 @@ def report(options: Namespace) -> int:
 
     place = place_of(options.store)
     other = place_of(options.other, "--with ") if options.other else None
-    study = stored_study(place)
-    store = open_store(place, study)
+    store = open_stored(place)
+    study = store.study
     if options.partial and analysis_tables(study):
         check_writable(place)
         analyse_and_draw(store, folder_of(place, study.name), partial=True)

@@ -228,6 +228,20 @@ def open_store(place: Place, study: Study) -> Store:
     return store
 
 
+def open_stored(place: Place) -> Store:
+    """An existing store with the study that it was made for, to be read.
+
+    Older versions of this package, whose numbers were others, may have made it.
+
+    Raises:
+        StoreError: if it is none, or what the study was made of (input files, code) has changed.
+    """
+    study = stored_study(place)
+    with understood(place):
+        _check_identity(place, read_root(place), study, but=("numerics_version",))
+        return _opened(place, study, open_root(place))
+
+
 def _existing(place: Place, study: Study, *, mend: bool = False) -> Store:
     with understood(place):
         _check_identity(place, read_root(place), study)
@@ -529,10 +543,10 @@ def _grid_hash(axes: Mapping[str, Axis]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_identity(place: Place, root: Document, study: Study) -> None:
+def _check_identity(place: Place, root: Document, study: Study, but: tuple[str, ...] = ()) -> None:
     stored: dict[str, Any] = root["attributes"]["identity"]
     ours = json.loads(json.dumps(study.identity))
-    for key in sorted(set(stored) | set(ours)):
+    for key in sorted((set(stored) | set(ours)) - set(but)):
         if stored.get(key, default_of(key)) != ours.get(key, default_of(key)):
             raise StoreError(
                 f"{place}: {_difference(study, key, stored.get(key), ours.get(key))}; give another "
@@ -543,6 +557,11 @@ def _check_identity(place: Place, root: Document, study: Study) -> None:
 def _difference(study: Study, key: str, stored: Any, ours: Any) -> str:
     """How a key of two identities differs; for input files these hold a digest of the content."""
     text, other = json.dumps(stored), json.dumps(ours)
+    if key == "numerics_version":
+        return (
+            f"another version of meanfield made the store, whose numbers are others ({key} {text} "
+            f"there and {other} here); it can be read, and computed on with that version"
+        )
     if _FILE.sub("", text) == _FILE.sub("", other):
         section, _, name = key.partition(".")
         files = ", ".join(_FILE.findall(json.dumps(study.document()[section].get(name))))

@@ -15,7 +15,7 @@ from pipeline.root import damaged_nodes, is_intact, read_root, root_is_readable
 from pipeline.shards import Reader, field_place
 from pipeline.status import KEEPS_DATA
 from pipeline.steps.base import Step, Table, Variable
-from pipeline.store import Store, damaged_coordinates, open_store, stored_study
+from pipeline.store import Store, damaged_coordinates, open_stored
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def verify(place: Place) -> list[Damage]:
     """
     found = list(_metadata(place))
     if root_is_readable(place):
-        store = open_store(place, stored_study(place))
+        store = open_stored(place)
         look = _Look(store)
         found += [*_coordinates(store), *look.chunks(), *look.analysis()]
     return found

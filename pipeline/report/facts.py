@@ -22,7 +22,7 @@ from pipeline.place import Place
 from pipeline.plan import plan_step
 from pipeline.report.tables import Cell, Table, figure, tables_of
 from pipeline.status import Status
-from pipeline.store import Store, open_store, stored_study
+from pipeline.store import Store, open_stored
 
 MAX_FAILURES = 200
 MAX_GAPS = 60
@@ -191,7 +191,7 @@ def _cost(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _opened(place: Place) -> Store | None:
     """The store as its study sees it; None where that cannot be read, as without a data file."""
     try:
-        return open_store(place, stored_study(place))
+        return open_stored(place)
     except (StudyError, StoreError):
         return None
 

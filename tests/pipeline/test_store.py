@@ -9,18 +9,22 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import store as store_module
 from pipeline.axes import label
+from pipeline.errors import StoreError
 from pipeline.folder import Folder
+from pipeline.plan import plan_step
 from pipeline.shards import Reader, put, read_block, shards_of, write_block
 from pipeline.status import Status
-from pipeline.store import Store, create, open_and_grow
+from pipeline.store import Store, create, open_and_grow, open_store, open_stored
 from pipeline.study import Study
 from pipeline.verify import verify
+from solvers import NUMERICS_VERSION
 
 ACTIVATIONS = ["identity", "tanh", "relu", "sigmoid", "gcu"]
 VALUES = [0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, 1e308, 0.1, -1 / 3]
@@ -147,3 +151,17 @@ def positions(dataset: xr.Dataset, names: list[str]) -> Iterator[tuple[Any, Any]
 def empty(like: np.ndarray) -> bytes:
     """What was never put: pending, or not a number."""
     return np.full_like(like, 0 if like.dtype.kind == "i" else np.nan).tobytes()
+
+
+def test_store_of_an_older_version_is_read_but_not_computed_on(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Folder(Path("data.zarr"))
+    with monkeypatch.context() as older:
+        older.setattr("pipeline.study.NUMERICS_VERSION", NUMERICS_VERSION - 1)
+        create(place, Study(**copy.deepcopy(tiny)))
+    store = open_stored(place)
+    assert sum(plan_step(store, step).count.pending for step in store.study.steps) > 0
+    for use in (open_store, open_and_grow):
+        with pytest.raises(StoreError, match="another version of meanfield made the store"):
+            use(place, store.study)
