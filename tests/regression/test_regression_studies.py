@@ -46,6 +46,7 @@ def used(studies: list[Study], key: str, section: str) -> set[Any]:
         ("loss", "problem", LOSSES),
         ("sampling", "numerics", SAMPLINGS),
         ("integrator", "numerics", INTEGRATORS),
+        ("push", "numerics", ("direct", "flow-map")),
         ("limiter", "numerics", LIMITERS),
         ("discretization", "training", ("eulerian", "lagrangian")),
         ("optimizer", "training", ("armijo", "lbfgs")),
