@@ -3,7 +3,7 @@
 A block of four random words is a function of a counter and a key, nothing else. NumPy's generator
 of that name gives the same words, and is the test oracle; it has to be asked for whole streams,
 word by word, while a particle needs one lane of its own block. Here that is a loop without calls,
-about three times as fast, and it releases the GIL.
+some 1.6 times as fast, and it releases the GIL.
 
 Reference: J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11.
 """
@@ -16,6 +16,7 @@ from solvers.jit import inlined, kernel, multiply_high
 
 WordArray = NDArray[np.uint64]
 ROUNDS = 10
+LANES = 4
 FIRST_MULTIPLIER = np.uint64(0xD2E7470EE14C6C93)
 SECOND_MULTIPLIER = np.uint64(0xCA5A826395121157)
 FIRST_WEYL = np.uint64(0x9E3779B97F4A7C15)
@@ -53,7 +54,7 @@ def fill_uniforms(first: int, key: WordArray, out: FloatArray) -> None:
     """
     for i in range(out.shape[0]):
         counter = np.uint64(first + i + 1)
-        for column in range(0, out.shape[1], 4):
-            words = _block(counter, np.uint64(column // 4), key[0], key[1])
-            for lane in range(min(4, out.shape[1] - column)):
+        for column in range(0, out.shape[1], LANES):
+            words = _block(counter, np.uint64(column // LANES), key[0], key[1])
+            for lane in range(min(LANES, out.shape[1] - column)):
                 out[i, column + lane] = _uniform(words[lane])

@@ -22,7 +22,6 @@ from solvers.distributions import Distribution, VectorDistribution
 from solvers.errors import InputError
 from solvers.philox import fill_uniforms
 
-LANES = 4
 TILE = 65536
 SAMPLINGS = ("iid", "quantile", "sobol", "iid-sorted")
 VECTOR_SAMPLINGS = ("iid", "sobol")
