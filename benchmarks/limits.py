@@ -18,7 +18,7 @@ import ctypes
 import functools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,7 +27,6 @@ import llvmlite.binding as llvm
 import numba
 import numpy as np
 
-FMA_ROUNDS = 10**7
 WORDS = 1 << 27  # 1 GiB
 FILES = 2000
 FILE_BYTES = 4096
@@ -54,6 +53,7 @@ end:
 FMA = "call {vector} @llvm.fma.v{lanes}f64({vector} %x{k}, {vector} %c, {vector} %c)"
 DIVISION = "fdiv {vector} %c, %x{k}"
 CHAINS = 16
+ROUNDS = {FMA: 10**7, DIVISION: 10**7 // 32}
 
 
 def lanes() -> int:
@@ -98,15 +98,35 @@ def operations(instruction: str, rounds: int) -> int:
 
 def fma_rate(cores: int = 1, repeats: int = harness.TURNS) -> np.ndarray:
     """Return float64 operations per second in fused multiply-adds (two each), turn by turn."""
-    return 2.0 * _arithmetic_rate(FMA, FMA_ROUNDS, cores, repeats)
+    return 2.0 * _arithmetic_rate(FMA, cores, repeats)
 
 
 def division_rate(cores: int = 1, repeats: int = harness.TURNS) -> np.ndarray:
     """Return float64 divisions per second, turn by turn."""
-    return _arithmetic_rate(DIVISION, FMA_ROUNDS // 32, cores, repeats)
+    return _arithmetic_rate(DIVISION, cores, repeats)
 
 
-def _arithmetic_rate(instruction: str, rounds: int, cores: int, repeats: int) -> np.ndarray:
+def loops() -> dict[str, Callable[[], object]]:
+    """Return the loops of FMA and DIVISION, to measure in the turns of a kernel they limit."""
+    return {loop: functools.partial(operations, loop, n) for loop, n in ROUNDS.items()}
+
+
+def least(times: Mapping[str, harness.Times], count: float, divisions: float) -> np.ndarray:
+    """Return the seconds that arithmetic takes at least, turn by turn.
+
+    A processor divides beside its other operations, so the longer of the two counts.
+
+    Args:
+        times: Times of :func:`loops`.
+        count: Operations on numbers, whatever they are.
+        divisions: Divisions of numbers.
+    """
+    one = {loop: times[loop].seconds / (n * CHAINS * lanes()) for loop, n in ROUNDS.items()}
+    return np.maximum(count * one[FMA], divisions * one[DIVISION])
+
+
+def _arithmetic_rate(instruction: str, cores: int, repeats: int) -> np.ndarray:
+    rounds = ROUNDS[instruction]
     work = operations(instruction, 1) * rounds * cores
     return _rates(lambda _: operations(instruction, rounds), work, cores, repeats)
 

@@ -9,12 +9,11 @@ per particle and evaluation of sigma(w x + b).
 
 The arithmetic limit counts the operations of the branch-free formulas, each as one instruction on a
 vector, whether an addition, a fused multiply-add, a comparison or a shift. Their number is
-multiplied by the time that a fused multiply-add takes in a loop of nothing else (limits.py; the
-least of many turns, for a limit is what the processor can do). Divisions are done beside the other
-operations; where they alone take longer than all operations so counted, that is the limit.
+multiplied by the time that a fused multiply-add takes in a loop of nothing else (limits.py), which
+is measured in the same turns. Divisions are done beside the other operations; where they alone take
+longer than all operations so counted, that is the limit.
 """
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +45,7 @@ OPERATIONS = {
 }
 """Of the formulas in solvers/exp.py: all, and the divisions among them."""
 RK4_OPERATIONS = 1 + 7 / 4  # w x + b, and a quarter of the seven of a step
-STEPS, MANY = 20, 10**6
+STEPS, MANY = 100, 10**6
 AGREE = {"scipy": 0.1, "diffrax": 0.1, "torchdiffeq": 0.1}  # other methods; 1e-12 otherwise
 
 Run = Callable[[], np.ndarray]
@@ -288,8 +287,10 @@ PEERS: dict[str, Callable[[Case], tuple[Run, float] | None]] = {
 }
 
 
-def measured(case: Case, peers: Sequence[str], repeats: int) -> dict[str, harness.Times]:
-    """Return nanoseconds per particle, component and evaluation."""
+def measured(
+    case: Case, peers: Sequence[str], repeats: int
+) -> tuple[dict[str, harness.Times], np.ndarray]:
+    """Return nanoseconds per particle, component and evaluation, and the limit, turn by turn."""
     runs = {OURS: ours(case)}
     for name in peers:
         if harness.peer(name) and (run := PEERS[name](case)):
@@ -300,28 +301,21 @@ def measured(case: Case, peers: Sequence[str], repeats: int) -> dict[str, harnes
         if gap > AGREE.get(name, 1e-12):
             raise SystemExit(f"{name} and {OURS} differ by {gap:.1e} for {case.name}")
     functions: dict[str, Callable[[], object]] = {name: run for name, (run, _) in runs.items()}
-    found = harness.turns(functions, repeats, time.process_time)
+    found = harness.turns(functions | limits.loops(), repeats, time.process_time)
     work = {name: case.x.size * count for name, (_, count) in runs.items()}
-    return {name: harness.Times(1e9 * t.seconds / work[name]) for name, t in found.items()}
+    times = {name: harness.Times(1e9 * found[name].seconds / work[name]) for name in runs}
+    return times, 1e9 * limits.least(found, *operations(case))
 
 
-@functools.cache
-def rates() -> tuple[float, float]:
-    """Return the most multiply-adds and divisions per nanosecond that this processor has shown."""
-    best = limits.fma_rate(repeats=20).max() / 2.0, limits.division_rate(repeats=20).max()
-    return best[0] / 1e9, best[1] / 1e9
-
-
-def limit(case: Case) -> float:
-    """Return nanoseconds per particle, component and evaluation that the arithmetic takes."""
+def operations(case: Case) -> tuple[float, int]:
+    """Return how many operations and divisions a component and evaluation takes."""
     count, divisions = OPERATIONS[case.name]
-    count += RK4_OPERATIONS + (case.x.shape[1] - 1 if case.x.ndim > 1 else 0)
-    return float(max(count / rates()[0], divisions / rates()[1]))
+    return count + RK4_OPERATIONS + (case.x.shape[1] - 1 if case.x.ndim > 1 else 0), divisions
 
 
 def row(case: Case, peers: Sequence[str], repeats: int = harness.TURNS) -> list[str]:
     """Return a row: ours, ratios to the peers, to the best of them, and to the limit."""
-    times = measured(case, peers, repeats)
+    times, limit = measured(case, peers, repeats)
     mine = times[OURS]
     ratios = [
         harness.number(np.median(times[name].over(mine))) if name in times else "" for name in PEERS
@@ -331,7 +325,7 @@ def row(case: Case, peers: Sequence[str], repeats: int = harness.TURNS) -> list[
         harness.spread(mine.seconds),
         *ratios,
         harness.ratio(times[best], mine) if best else "",
-        f"{100 * limit(case) / mine.median:.0f} %",
+        f"{100 * np.median(limit / mine.seconds):.0f} %",
     ]
 
 
@@ -345,9 +339,9 @@ take. SciPy's RK45, diffrax's Tsit5 and torchdiffeq's RK4 step through the same 
 the time in which this processor makes as many fused multiply-adds on its widest vectors as the
 formulas have operations of any kind ({operations}
 for σ, and {rk4} around it and d − 1 more for d > 1), or its divisions (one in sigmoid and tanh)
-where they alone take longer. Medians, and in brackets the least and the largest, of {turns} turns;
-nothing stands where a peer is not installed or was spared. On a
-busy machine the limit is underrated, and shares of it can exceed 100 %. Written by
+where they alone take longer; both are measured in the same turns. Medians, and in brackets the
+least and the largest, of {turns} turns; nothing stands where a peer is not installed or was
+spared. Written by
 
     make bench-peers BENCH="--write docs/performance.md"
 
