@@ -1,7 +1,8 @@
 """Activation functions sigma and their derivatives.
 
 Kernels choose an activation by an integer code, because jitted functions passed as arguments break
-Numba's cache. To add one: write its value and derivative below (branch-free if loops over it shall
+Numba's cache. The value of relu is written so that it is one instruction, the maximum, which keeps
+NaN (and -0). To add one: write its value and derivative below (branch-free if loops over it shall
 vectorise), add one branch to :func:`velocity`, :func:`slopes`, :func:`sigma` and :func:`both`, and
 one entry to `ACTIVATIONS`.
 
@@ -40,7 +41,7 @@ def velocity(code: int, w: float, b: float, x: FloatArray, out: FloatArray) -> N
     elif code == RELU:
         for i in range(n):
             z = fma(w, x[i], b)
-            out[i] = 0.0 if z <= 0.0 else z
+            out[i] = 0.0 if z < 0.0 else z
     elif code == SIGMOID:
         for i in range(n):
             out[i] = sigmoid(fma(w, x[i], b))
@@ -81,7 +82,7 @@ def sigma(code: int, z: float) -> float:
     if code == IDENTITY:
         return z
     if code == RELU:
-        return 0.0 if z <= 0.0 else z
+        return 0.0 if z < 0.0 else z
     if code == SIGMOID:
         return sigmoid(z)
     if code == TANH:
