@@ -177,11 +177,11 @@ and the same with all particles in memory and all RK4 steps. Distances agree to 
 """
 
 
-def section(full: bool) -> str:
+def section(options: harness.Options) -> str:
     """Measure, and return the section."""
     cases = [("tanh", count) for count in SIZES] + [("relu", SIZES[1])]
     streams = [stream_row(count, harness.TURNS) for count in STREAMED]
-    streams += [stream_row(count, 1) for count in LARGEST] if full else []
+    streams += [stream_row(count, 1) for count in LARGEST] if options.full else []
     return TEXT.format(
         tile=TILE,
         turns=harness.TURNS,

@@ -11,16 +11,13 @@ figure goes to ``figures/growth.svg`` next to the page.
 import harness
 
 # isort: split
-import argparse
 import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
 from solvers.activations import ACTIVATIONS
@@ -110,36 +107,12 @@ def peak(function: Callable[[], Any]) -> int:
     return found
 
 
-def exponent(x: tuple[int, ...], y: np.ndarray) -> float:
-    """Return the slope of log y over log x, over the upper half of the sizes."""
-    upper = len(x) // 2
-    return float(np.polyfit(np.log(x[upper:]), np.log(y[upper:]), 1)[0])
-
-
 def measure(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Return median seconds and peak bytes for each size."""
     functions = {str(size): subject.make(size) for size in subject.sizes}
     times = harness.turns(functions, clock=time.process_time)
     seconds = np.array([times[name].median for name in functions])
     return seconds, np.array([peak(function) for function in functions.values()], dtype=float)
-
-
-def draw(found: list[tuple[np.ndarray, np.ndarray]], path: Path) -> None:
-    """Draw time and memory on log-log axes."""
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({"svg.hashsalt": "growth", "font.size": 9})
-    figure, axes = plt.subplots(1, 2, figsize=(9.0, 4.0), layout="constrained")
-    for axis, part, label in zip(axes, (0, 1), ("seconds", "bytes"), strict=True):
-        for subject, values in zip(SUBJECTS, found, strict=True):
-            name = f"{subject.name}: by {subject.size}"
-            axis.loglog(subject.sizes, values[part], marker="o", markersize=3, label=name)
-        axis.set(xlabel="size", ylabel=label)
-        axis.grid(visible=True, alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
 
 
 TEXT = """\
@@ -154,52 +127,43 @@ the caches. {verdict} Written, with the figure, by
 
 {rows}
 
-![Time and memory against the size, on log–log axes](figures/growth.svg)
+{figure}
 """
 
 
 def row(subject: Subject, seconds: np.ndarray, memory: np.ndarray) -> list[str]:
     """Return a row of the table."""
     span = f"{subject.sizes[0]} … {subject.sizes[-1]}"
-    slopes = [f"{exponent(subject.sizes, values):.2f}" for values in (seconds, memory)]
+    slopes = [f"{harness.exponent(subject.sizes, values):.2f}" for values in (seconds, memory)]
     return [
         subject.name, f"{subject.size}, {span}", slopes[0], slopes[1],
         harness.number(seconds[-1]), harness.number(memory[-1] / 1e6),
     ]  # fmt: skip
 
 
-def section(path: Path | None) -> str:
+def section(options: harness.Options) -> str:
     """Measure, draw, and return the section."""
     warm()
-    found = [measure(subject) for subject in SUBJECTS]
-    if path:
-        draw(found, path)
+    found = {subject: measure(subject) for subject in SUBJECTS}
     fast = [
         subject.name
-        for subject, values in zip(SUBJECTS, found, strict=True)
-        if max(exponent(subject.sizes, part) for part in values) > BOUND
+        for subject, values in found.items()
+        if max(harness.exponent(subject.sizes, part) for part in values) > BOUND
     ]
     verdict = f"Faster than that: {'; '.join(fast)}." if fast else "Nothing grows faster than that."
     header = ["", "size", "p of time", "p of memory", "seconds at most", "MB at most"]
-    rows = [row(subject, *values) for subject, values in zip(SUBJECTS, found, strict=True)]
+    panels = {
+        label: {f"{s.name}: by {s.size}": (s.sizes, values[part]) for s, values in found.items()}
+        for part, label in enumerate(("seconds", "bytes"))
+    }
     return TEXT.format(
         turns=harness.TURNS,
         verdict=verdict,
         machine=harness.machine(),
-        rows=harness.table(header, *rows),
+        rows=harness.table(header, *(row(subject, *values) for subject, values in found.items())),
+        figure=harness.figure(options.page, "growth", "size", panels),
     )
 
 
-def main() -> None:
-    """Print the section, or write it and the figure too."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to write it into")
-    page = parser.parse_args().write
-    text = section(page.parent / "figures" / "growth.svg" if page else None)
-    print(text)
-    if page:
-        harness.write_section(page, "Growth", text)
-
-
 if __name__ == "__main__":
-    main()
+    harness.run(__doc__, "Growth", section)

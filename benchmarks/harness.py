@@ -175,19 +175,81 @@ def write_section(page: Path, heading: str, text: str) -> None:
     page.write_text(after.rstrip() + "\n")
 
 
-def run(summary: str | None, heading: str, section: Callable[[bool], str]) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What a program was asked for.
+
+    Attributes:
+        full: Whether to measure the largest sizes too.
+        page: The page to write the section into; None to print it only.
+    """
+
+    full: bool
+    page: Path | None
+
+
+Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""Sizes and values, by the name of the curve."""
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Return the slope of log values over log sizes, over the upper half of the sizes."""
+    upper = len(sizes) // 2
+    return float(np.polyfit(np.log(sizes[upper:]), np.log(values[upper:]), 1)[0])
+
+
+def figure(page: Path | None, name: str, size: str, panels: Mapping[str, Curves]) -> str:
+    """Draw curves on log-log axes, into ``figures/NAME.svg`` next to the page if there is one.
+
+    Args:
+        page: The page.
+        name: The name of the file.
+        size: What the horizontal axes show.
+        panels: Curves by what the vertical axis shows; one of them has one colour in all.
+
+    Returns:
+        The figure in Markdown.
+    """
+    if page:
+        _draw(page.parent / "figures" / f"{name}.svg", size, panels)
+    return f"![{' and '.join(panels)} against {size}, on log–log axes](figures/{name}.svg)"
+
+
+def _draw(path: Path, size: str, panels: Mapping[str, Curves]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams.update({"svg.hashsalt": path.stem, "font.size": 9})
+    drawing, axes = plt.subplots(1, len(panels), figsize=(9.0, 4.0), layout="constrained")
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    lines = {}
+    for axis, (label, curves) in zip(axes, panels.items(), strict=True):
+        for name, (sizes, values) in curves.items():
+            colour = f"C{names.index(name)}"
+            (lines[name],) = axis.loglog(sizes, values, color=colour, marker="o", markersize=3)
+        low, high = np.log10(axis.get_ylim())
+        axis.set(xlabel=size, ylabel=label, ylim=(10 ** np.floor(low), 10 ** np.ceil(high)))
+        axis.grid(visible=True, alpha=0.3)
+    drawing.legend(lines.values(), lines, loc="outside lower center", ncols=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, metadata={"Date": None})
+
+
+def run(summary: str | None, heading: str, section: Callable[[Options], str]) -> None:
     """Run a program that prints one section of the page, or writes it too.
 
     Args:
         summary: The docstring of the program.
         heading: The heading of its section.
-        section: Measures, and returns the text; told whether `--full` was given.
+        section: Measures, and returns the text.
     """
     parser = argparse.ArgumentParser(description=(summary or "").splitlines()[0])
     parser.add_argument("--full", action="store_true", help="measure the largest sizes too")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to write it into")
-    options = parser.parse_args()
-    text = section(options.full)
+    given = parser.parse_args()
+    text = section(Options(given.full, given.write))
     print(text)
-    if options.write:
-        write_section(options.write, heading, text)
+    if given.write:
+        write_section(given.write, heading, text)

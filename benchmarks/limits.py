@@ -214,7 +214,7 @@ Medians of {turns} turns, and in brackets the least and the largest.
 """
 
 
-def section(_full: bool) -> str:
+def section(_options: harness.Options) -> str:
     """Measure, and return the section."""
     rows = [
         ["fused multiply-adds [Gflop/s]", *(harness.spread(fma_rate(n) / 1e9) for n in (1, 2))],

@@ -33,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 WORKERS = 2
 COLUMNS = 100
 LIMIT = 600.0
+MANY = 10**5
 
 Measured = tuple[float, np.ndarray]
 """Seconds, and the sums as they are read back from disk, in the order of the grid."""
@@ -232,9 +233,10 @@ PROGRAMS: dict[str, Callable[[int, Path], Measured]] = {
     "dask": dask_map,
     "prefect": prefect_map,
 }
-SMALL = {"meanfield": 10**4, "pipefunc": 10**4, "xyzpy": 10**4, "xsweep": 10**4, "joblib": 10**3}
-SLOW = {"dask": 10**3, "prefect": 10**2}
-LARGE = {"meanfield": 10**5, "pipefunc": 10**5, "xyzpy": 10**5, "xsweep": 10**5, "joblib": 10**4}
+TENS = dict.fromkeys(("meanfield", "pipefunc", "xyzpy", "xsweep", "joblib"), 10**4)
+HUNDREDS = dict.fromkeys(TENS, 10**5)
+MILLION = dict.fromkeys(("meanfield", "pipefunc"), 10**6)
+SLOW = dict.fromkeys(("meanfield", "dask", "prefect"), 10**3)
 
 
 def measure(name: str, points: int) -> None:
@@ -324,19 +326,33 @@ def _each(found: Sequence[Found], points: int) -> np.ndarray:
     return np.array([1e6 * turn["seconds"] / points for turn in found])
 
 
-def growth(sizes: Sequence[int]) -> Iterator[list[str]]:
-    """Yield rows: what a study of ever more points takes, and the exponents fitted to it."""
-    found = {points: in_process("meanfield", points) for points in sizes}
-    for points, turn in found.items():
-        yield [f"{points}", *(harness.number(turn[key]) for key in GROWING)]
-    slopes = [
-        np.polyfit(np.log(sizes), np.log([turn[key] for turn in found.values()]), 1)[0]
-        for key in GROWING
+def growth(sizes: Sequence[int], page: Path | None) -> tuple[str, str]:
+    """Return a table of what a study of ever more points takes, with exponents, and a figure."""
+    turns = [in_process("meanfield", points) for points in sizes]
+    found = {key: [turn[key] for turn in turns] for key in GROWING}
+    rows = [
+        [f"{points}", *(harness.number(turn[key]) for key in GROWING)]
+        for points, turn in zip(sizes, turns, strict=True)
     ]
-    yield ["exponent", *(harness.number(float(slope)) for slope in slopes)]
+    slopes = [f"{harness.exponent(sizes, found[key]):.2f}" for key in GROWING]
+    table = harness.table(["points", *GROWING.values()], *rows, ["exponent", *slopes])
+    panels: dict[str, harness.Curves] = {
+        "seconds": {
+            "run": (sizes, found["seconds"]),
+            "plan": (sizes, found["plan"]),
+            "status": (sizes, found["status"]),
+        },
+        "MB": {"driver and scheduler": (sizes, found["megabytes"])},
+    }
+    return table, harness.figure(page, "growth-points", "points", panels)
 
 
-GROWING = ("seconds", "megabytes", "plan", "status")
+GROWING = {
+    "seconds": "run [s]",
+    "megabytes": "driver [MB]",
+    "plan": "plan [s]",
+    "status": "status [s]",
+}
 HEADER = ("", "points", "µs a point", "over ours", "driver [MB]", "files")
 TEXT = """\
 A point adds two numbers; each program keeps the sums on disk as it usually does. Two worker
@@ -345,51 +361,47 @@ disk; written by
 
     python benchmarks/overhead.py --full --write docs/performance.md
 
-Each measurement is a process of its own, the programs in turns; medians of {turns} turns, and in
-brackets the least and the largest. The driver's memory is its peak, with the scheduler where there
-is one (Dask's runs in the same process).
+Each measurement is a process of its own, the programs in turns; medians of {turns} turns (one with
+a million points), and in brackets the least and the largest. The driver's memory is its peak, with
+the scheduler where there is one (Dask's runs in the same process).
 
 {machine}
 
 {rows}
-
-Those that take milliseconds a point, fewer of them:
-
-{slow}
 
 One worker and two, {many} points: {one} s and {two} s; the ratio is {speedup}
 (driver and scheduler share the two cores with the workers).
 
 Growth with the number of points: seconds of the run, its peak of memory in driver and scheduler,
 and seconds of the commands `meanfield plan` and `meanfield status` (on the full store), start of
-Python and imports included. The exponents are fitted on log–log axes; below 1 where fixed costs
-count.
+Python and imports included. The exponents are fitted on log–log axes to the upper half of the
+sizes, and are below 1 where fixed costs count.
 
 {growth}
+
+{figure}
 """
 
 
-def section(full: bool) -> str:
+def section(options: harness.Options) -> str:
     """Measure, and return the section."""
-    turns = harness.TURNS if full else 2
-    rows = [*rows_of(SMALL, turns), *(rows_of(LARGE, turns) if full else ())]
-    slow = [*rows_of({"meanfield": 10**3} | SLOW, turns)]
-    many = 10**5
-    workers = in_turns({"alone": many, "meanfield": many}, turns)
+    turns = harness.TURNS if options.full else 2
+    rows = [*rows_of(TENS, turns), *rows_of(SLOW, turns)]
+    rows += [*rows_of(HUNDREDS, turns), *rows_of(MILLION, 1)] if options.full else []
+    workers = in_turns({"alone": MANY, "meanfield": MANY}, turns)
     one, two = (np.array([turn["seconds"] for turn in found]) for found in workers.values())
-    sizes = [10**3, 10**4, 10**5, *([10**6] if full else [])]
+    sizes = [10**3, 10**4, 10**5, *([10**6] if options.full else [])]
+    growing, figure = growth(sizes, options.page)
     return TEXT.format(
         turns=turns,
-        machine=harness.machine("zarr", "dask", *(name for name in SMALL if name != "meanfield")),
+        machine=harness.machine("zarr", "dask", *(name for name in TENS if name != "meanfield")),
         rows=harness.table(HEADER, *rows),
-        slow=harness.table(HEADER, *slow),
-        many=many,
+        many=MANY,
         one=harness.spread(one),
         two=harness.spread(two),
         speedup=harness.spread(one / two),
-        growth=harness.table(
-            ["points", "seconds", "driver [MB]", "`plan` [s]", "`status` [s]"], *growth(sizes)
-        ),
+        growth=growing,
+        figure=figure,
     )
 
 

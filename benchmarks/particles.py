@@ -363,10 +363,10 @@ Two threads, each with {many} particles (tanh): {cores} times the work of one in
 """
 
 
-def section(full: bool) -> str:
+def section(options: harness.Options) -> str:
     """Measure, and return the section."""
     warm()
-    largest = 10**8 if full else 10**7
+    largest = 10**8 if options.full else 10**7
     sizes = [10**k for k in range(3, 9) if 10**k <= largest]
     dimensions = {2: MANY // 2, 8: MANY // 8}
     return TEXT.format(
@@ -382,7 +382,7 @@ def section(full: bool) -> str:
             *([name, *row(case_of(name, MANY), FAST)] for name in ACTIVATIONS),
         ),
         cores=harness.spread(two_cores()),
-        sizes=harness.table(["M", *HEADER], *(sized(m, full=full) for m in sizes)),
+        sizes=harness.table(["M", *HEADER], *(sized(m, full=options.full) for m in sizes)),
         dimensions=harness.table(
             ["d", *HEADER],
             *([str(d), *row(case_of("tanh", m, d), FAST)] for d, m in dimensions.items()),

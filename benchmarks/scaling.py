@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,38 @@ def quiet() -> Any:
     return Path(os.devnull).open("w")
 
 
-def thousand(workers: int, points: int) -> list[list[str]]:
-    """Return rows: what a simulated run took."""
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulated run took.
+
+    Attributes:
+        workers: Number of workers.
+        points: Number of points.
+        shards: Number of shards.
+        planning: Seconds of the driver's processor for store and plan.
+        work: Seconds slept, of all workers.
+        wall: Seconds of the run.
+        processor: Seconds of processor time of driver and scheduler.
+        memory: MB of driver and scheduler.
+    """
+
+    workers: int
+    points: int
+    shards: int
+    planning: float
+    work: float
+    wall: float
+    processor: tuple[float, float]
+    memory: tuple[float, float]
+
+    @property
+    def efficiency(self) -> float:
+        """Time slept over workers times wall time."""
+        return self.work / self.workers / self.wall
+
+
+def simulated(workers: int, points: int) -> Simulated:
+    """Plan a study of some points, and run it by workers that sleep."""
     values = 5 * 8
     overrides = [
         "axes.particles={ from = 1e2, to = 3.2e5, per_decade = 2 }",
@@ -135,15 +165,8 @@ def thousand(workers: int, points: int) -> list[list[str]]:
         planning = time.process_time() - began
         noise = np.random.default_rng(0).uniform(1 - SPREAD, 1 + SPREAD, len(plan.tasks))
         tasks = [asleep(task, factor) for task, factor in zip(plan.tasks, noise, strict=True)]
-        rows = [
-            ["points, shards", f"{plan.count.total}, {len(tasks)}"],
-            ["driver: store and plan [s of processor]", f"{planning:.1f}"],
-        ]
-        return [
-            ["", "measured"],
-            *rows,
-            *simulated(workers, tasks, Monitor(Path("logs"), place, quiet())),
-        ]
+        spent = slept(workers, tasks, Monitor(Path("logs"), place, quiet()))
+        return Simulated(workers, plan.count.total, len(tasks), planning, *spent)
 
 
 def asleep(task: Task, factor: float) -> Task:
@@ -152,29 +175,28 @@ def asleep(task: Task, factor: float) -> Task:
     return replace(task, shard=shard)
 
 
-def simulated(workers: int, tasks: Sequence[Task], monitor: Monitor) -> Iterator[list[str]]:
-    """Yield rows: the tasks by a scheduler and simulated workers."""
+Spent = tuple[float, float, tuple[float, float], tuple[float, float]]
+"""Work, wall time, and of driver and scheduler processor time and memory; see Simulated."""
+
+
+def slept(workers: int, tasks: Sequence[Task], monitor: Monitor) -> Spent:
+    """Have the tasks done by a scheduler and simulated workers."""
     import scaling  # this file, under the name by which workers import it
 
     spec = RunSpec(Folder(Path("data.zarr")).absolute(), "", "", "")
     submission.compute_bundle = scaling.sleep_bundle
     with cluster(workers) as (client, scheduler):
-        driver = psutil.Process()
-        before = [sum(process.cpu_times()[:2]) for process in (driver, scheduler)]
+        both = (psutil.Process(), scheduler)
+        before = [sum(process.cpu_times()[:2]) for process in both]
         began = time.perf_counter()
         crew = Crew(client, workers, Pace())
         crew.pace.begin(sum(task.cost for task in tasks))
         assert not execute(spec, tasks, crew, monitor)
         wall = time.perf_counter() - began
-        after = [sum(process.cpu_times()[:2]) for process in (driver, scheduler)]
-        spent = np.subtract(after, before)
-        memory = [process.memory_info().rss / 1e6 for process in (driver, scheduler)]
-    ideal = monitor.core_seconds / workers
-    yield ["workers", str(workers)]
-    yield ["work [core-seconds], wall time [s]", f"{monitor.core_seconds:.0f}, {wall:.1f}"]
-    yield ["efficiency", f"{ideal / wall:.3f}"]
-    yield ["driver: processor [s], memory [MB]", f"{spent[0]:.1f}, {memory[0]:.0f}"]
-    yield ["scheduler: processor [s], memory [MB]", f"{spent[1]:.1f}, {memory[1]:.0f}"]
+        after = [sum(process.cpu_times()[:2]) for process in both]
+        driver, server = np.subtract(after, before).tolist()
+        memory = [process.memory_info().rss / 1e6 for process in both]
+        return monitor.core_seconds, wall, (driver, server), (memory[0], memory[1])
 
 
 @contextlib.contextmanager
@@ -238,21 +260,79 @@ Written by
 
 {two}
 
-A simulated run: the real plan, submission and scheduler; the tasks sleep as long as the cost model
-says, give or take a fifth.
+Simulated runs: the real plan, submission and scheduler; the tasks sleep as long as the cost model
+says, give or take a fifth. The workers share two cores with driver and scheduler.
 
 {many}
+
+Growth with the number of workers, {each} points for each of them: the wall time of ideal runs would
+not grow, what driver and scheduler do grows with the points. Exponents as in the section Growth.
+
+{growth}
+
+{figure}
 """
+ROWS: dict[str, Callable[[Simulated], str]] = {
+    "workers": lambda run: str(run.workers),
+    "points, shards": lambda run: f"{run.points}, {run.shards}",
+    "driver: store and plan [s of processor]": lambda run: f"{run.planning:.1f}",
+    "work [core-seconds], wall time [s]": lambda run: f"{run.work:.0f}, {run.wall:.1f}",
+    "efficiency": lambda run: f"{run.efficiency:.3f}",
+    "driver: processor [s], memory [MB]": lambda run: (
+        f"{run.processor[0]:.1f}, {run.memory[0]:.0f}"
+    ),
+    "scheduler: processor [s], memory [MB]": lambda run: (
+        f"{run.processor[1]:.1f}, {run.memory[1]:.0f}"
+    ),
+}
+GROWING: dict[str, Callable[[Simulated], float]] = {
+    "wall time [s]": lambda run: run.wall,
+    "driver [s]": lambda run: run.processor[0],
+    "scheduler [s]": lambda run: run.processor[1],
+    "driver [MB]": lambda run: run.memory[0],
+    "scheduler [MB]": lambda run: run.memory[1],
+}
 
 
-def section(full: bool) -> str:
+def growth(crews: Sequence[int], each: int, page: Path | None) -> tuple[str, str]:
+    """Return a table of runs of ever more workers, with exponents, and a figure."""
+    runs = [simulated(workers, each * workers) for workers in crews]
+    found = {name: [value(run) for run in runs] for name, value in GROWING.items()}
+    rows = [
+        [f"{run.workers}", *(harness.number(values[k]) for values in found.values())]
+        for k, run in enumerate(runs)
+    ]
+    slopes = [f"{harness.exponent(crews, values):.2f}" for values in found.values()]
+    table = harness.table(["workers", *GROWING], *rows, ["exponent", *slopes])
+    panels = {
+        label: {
+            name.removesuffix(unit): (crews, values)
+            for name, values in found.items()
+            if name.endswith(unit)
+        }
+        for label, unit in (("seconds", " [s]"), ("MB", " [MB]"))
+    }
+    return table, harness.figure(page, "growth-workers", "workers", panels)
+
+
+def section(options: harness.Options) -> str:
     """Measure, and return the section."""
-    seeds, turns = (32, 3) if full else (8, 1)
+    seeds, turns = (32, 3) if options.full else (8, 1)
     machine = harness.machine("dask")
     two = two_workers(seeds, turns)
-    many = thousand(*(1000, 10**6) if full else (100, 10**5))
-    two, many = (harness.table(*rows) for rows in (two, many))
-    return SECTION.format(seeds=seeds, turns=turns, machine=machine, two=two, many=many)
+    many = simulated(*(1000, 10**6) if options.full else (100, 10**5))
+    crews, each = ((30, 100, 300, 1000), 100) if options.full else ((10, 30, 100), 40)
+    growing, figure = growth(crews, each, options.page)
+    return SECTION.format(
+        seeds=seeds,
+        turns=turns,
+        machine=machine,
+        two=harness.table(*two),
+        many=harness.table(["", "measured"], *([name, row(many)] for name, row in ROWS.items())),
+        each=each,
+        growth=growing,
+        figure=figure,
+    )
 
 
 def main() -> None:

@@ -138,14 +138,14 @@ snapshot).
 """
 
 
-def section(full: bool) -> str:
+def section(options: harness.Options) -> str:
     """Measure, and return the section."""
     times = harness.turns({n: lambda a=a: command(a) for n, a in STARTS.items()})
     header = ["store", "files", "stored [MB]", "numbers [MB]", "stored / numbers"]
     return TEXT.format(
         turns=harness.TURNS,
         machine=harness.machine("zarr", "xarray", "dask", "prefect"),
-        starts=harness.table(["", "seconds"], *_rows(times), *first_points(full)),
+        starts=harness.table(["", "seconds"], *_rows(times), *first_points(options.full)),
         stores=harness.table([*header, "open [ms]", "open and slice [ms]"], *stores()),
     )
 

@@ -320,7 +320,7 @@ constant {constant:g}), this package:
 """
 
 
-def section(_full: bool) -> str:
+def section(_options: harness.Options) -> str:
     """Measure, and return the section."""
     warm()
     rows = [

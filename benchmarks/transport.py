@@ -236,7 +236,7 @@ without reference counts, so nothing in them can allocate; a test holds it.
 """
 
 
-def section(_full: bool) -> str:
+def section(_options: harness.Options) -> str:
     """Measure, and return the section."""
     warm()
     rows = [row(name, cells) for name in NAMES for cells in CELLS]

@@ -132,9 +132,9 @@ def slower_than_a_peer(rows: list[list[str]]) -> str:
     return "; ".join(found) or "nowhere in this table"
 
 
-def section(full: bool) -> str:
+def section(options: harness.Options) -> str:
     """Measure, and return the section."""
-    sizes = (*SIZES, LARGEST) if full else SIZES
+    sizes = (*SIZES, LARGEST) if options.full else SIZES
     limit = law()
     found = [two_samples(count, ordered) for count in sizes for ordered in (True, False)]
     rows = [row for row, _ in found]
