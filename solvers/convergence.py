@@ -7,8 +7,8 @@ neighbouring resolutions the experimental order, over all of them the fitted one
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
 
 from solvers.arrays import FloatArray, vector
 from solvers.errors import InputError
@@ -38,7 +38,7 @@ class OrderFit:
         """
         if self.freedom < 1:
             return np.nan, np.nan
-        half = float(stdtrit(self.freedom, 0.5 * (1.0 + level))) * self.standard_error
+        half = float(scipy.special.stdtrit(self.freedom, 0.5 * (1.0 + level))) * self.standard_error
         return self.order - half, self.order + half
 
 

@@ -15,8 +15,8 @@ import math
 from typing import Protocol
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, xlogy
 
 from solvers.arrays import FloatArray, integer
 
@@ -93,7 +93,7 @@ def _binomial(n: int, m: FloatArray, p: FloatArray) -> FloatArray:
         deviance = _deviance(m, n * p) + _deviance(rest, n * q)
         correction = _stirling_error(np.float64(n)) - _stirling_error(m) - _stirling_error(rest)
         central = np.exp(correction - deviance) * np.sqrt(n / (2.0 * np.pi * m * rest))
-    edge = np.exp(xlogy(float(n), p))
+    edge = np.exp(scipy.special.xlogy(float(n), p))
     return np.asarray(np.where(rest > 0, np.where((p > 0) & (p < 1), central, 0.0), edge))
 
 
@@ -105,7 +105,7 @@ def _deviance(x: FloatArray, mean: FloatArray) -> FloatArray:
     series = np.zeros_like(small)  # (1 + e) log(1 + e) - e = sum (-e)^k / (k (k - 1))
     for k in range(10, 1, -1):
         series = series * -small + 1.0 / (k * (k - 1))
-    far = xlogy(x, x / mean) + mean - x
+    far = scipy.special.xlogy(x, x / mean) + mean - x
     return np.asarray(np.where(near, mean * series * small * small, far))
 
 
@@ -117,7 +117,7 @@ def _stirling_error(n: FloatArray | np.float64) -> FloatArray:
     series = (1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s / 1188)))) / large
     small = np.clip(n, 1.0, 16.0)
     stirling = 0.5 * np.log(2.0 * np.pi * small) + small * np.log(small) - small
-    direct = gammaln(small + 1.0) - stirling
+    direct = scipy.special.gammaln(small + 1.0) - stirling
     return np.where(n > 16.0, series, np.where(n > 0.0, direct, 0.0))
 
 

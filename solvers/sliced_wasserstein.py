@@ -18,8 +18,8 @@ probability divergences", NeurIPS 2020 (rates).
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 from solvers.arrays import FloatArray, Poll, integer
 from solvers.clouds import two_clouds
@@ -70,7 +70,7 @@ def sliced_w1(
 
 def directions(projections: int, dimension: int, key: tuple[int, int]) -> FloatArray:
     """Return independent uniform unit vectors, shape (L, d): normal vectors over their lengths."""
-    normal: FloatArray = ndtri(uniforms(projections, key, dimension))
+    normal: FloatArray = scipy.special.ndtri(uniforms(projections, key, dimension))
     lengths: FloatArray = np.sqrt((normal**2).sum(axis=1, keepdims=True))
     return normal / lengths
 

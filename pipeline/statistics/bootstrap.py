@@ -17,7 +17,7 @@ import functools
 import math
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+import scipy
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -53,8 +53,8 @@ def half_width(
     """
     if seeds < FEWEST:
         return np.full(np.shape(estimate), math.nan)
-    stretch = math.sqrt(seeds / (seeds - 1)) * stdtrit(seeds - 1, (1 + level) / 2)
-    stretch /= ndtri((1 + level) / 2)
+    stretch = math.sqrt(seeds / (seeds - 1)) * scipy.special.stdtrit(seeds - 1, (1 + level) / 2)
+    stretch /= scipy.special.ndtri((1 + level) / 2)
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(resampled, [50 * (1 - level), 50 * (1 + level)], axis=0)
     return np.asarray(stretch * np.maximum(high - estimate, estimate - low))

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import gammaln, nctdtr, stdtrit
+import scipy
 
 from pipeline.statistics.bootstrap import FEWEST, LEVEL
 from pipeline.statistics.kiefer import nested_distances
@@ -54,8 +54,10 @@ def expected_half_width(particles: Sequence[float], seeds: int, level: float = L
     if seeds < FEWEST or len(sizes) < 2:
         return math.nan
     # the mean of a sample's standard deviation is less than the deviation by this factor
-    mean = math.exp(gammaln(seeds / 2) - gammaln((seeds - 1) / 2)) * math.sqrt(2 / (seeds - 1))
-    stretch = float(stdtrit(seeds - 1, (1 + level) / 2))
+    mean = math.exp(
+        scipy.special.gammaln(seeds / 2) - scipy.special.gammaln((seeds - 1) / 2)
+    ) * math.sqrt(2 / (seeds - 1))
+    stretch = float(scipy.special.stdtrit(seeds - 1, (1 + level) / 2))
     return stretch * mean * _deviation(sizes) / math.sqrt(seeds)
 
 
@@ -123,7 +125,9 @@ def range_to_tell(
 def _power(sizes: tuple[float, ...], seeds: int, rates: tuple[float, float], level: float) -> float:
     """The probability that a t interval about an estimate of one rate leaves out the other."""
     shift = abs(rates[1] - rates[0]) * math.sqrt(seeds) / _deviation(sizes)
-    return 1.0 - float(nctdtr(seeds - 1, shift, stdtrit(seeds - 1, (1 + level) / 2)))
+    return 1.0 - float(
+        scipy.special.nctdtr(seeds - 1, shift, scipy.special.stdtrit(seeds - 1, (1 + level) / 2))
+    )
 
 
 def _sizes(particles: Sequence[float]) -> tuple[float, ...]:

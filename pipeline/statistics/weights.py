@@ -10,7 +10,7 @@ Reference: C. N. Morris, "Parametric empirical Bayes inference", JASA 78 (1983) 
 """
 
 import numpy as np
-from scipy.special import polygamma
+import scipy
 
 from pipeline.statistics.bootstrap import FEWEST
 from pipeline.statistics.line import slope_functional
@@ -34,7 +34,7 @@ def scatter_weights(x: np.ndarray, curves: np.ndarray) -> np.ndarray:
         return equal
     functional = slope_functional(x, equal)
     exponent = float(functional @ np.log(scatter**2))
-    noise = float(polygamma(1, (seeds - 1) / 2) * (functional @ functional))
+    noise = float(scipy.special.polygamma(1, (seeds - 1) / 2) * (functional @ functional))
     exponent *= max(0.0, 1.0 - noise / exponent**2) if exponent else 0.0
     weights = np.exp(-exponent * (x - x.mean()))
     return np.asarray(weights / weights.mean())

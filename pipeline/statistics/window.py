@@ -14,7 +14,7 @@ Theory 21 (2005) 21-59.
 """
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from pipeline.statistics.bootstrap import FEWEST, shares
 from pipeline.statistics.line import value_functional
@@ -37,7 +37,7 @@ def first_asymptotic(x: np.ndarray, curves: np.ndarray, weights: np.ndarray) -> 
     if seeds < FEWEST or x.size <= REMAINING:
         return 0
     bends = _bends(x, curves, weights, np.full((1, seeds), 1.0 / seeds))
-    if bends[0, 0] <= stdtrit(seeds - 1, 1.0 - SIGNIFICANCE / 2.0):
+    if bends[0, 0] <= scipy.special.stdtrit(seeds - 1, 1.0 - SIGNIFICANCE / 2.0):
         return 0
     return max(1, int(_end(bends)[0]))
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import betainc, betaincc, betainccinv, betaincinv, betaln, xlog1py, xlogy
 
 from solvers.arrays import FloatArray
 from solvers.distributions.base import Distribution, interval, positive
@@ -40,31 +40,39 @@ class Beta(Distribution):
         x = np.asarray(x, dtype=np.float64)
         s = self._unit(x)
         rest = np.clip((self.high - x) / self._width, 0.0, 1.0)
-        upper = np.where(rest < 0.5, xlogy(self.b - 1.0, rest), xlog1py(self.b - 1.0, -s))
-        lower = np.where(s < 0.5, xlogy(self.a - 1.0, s), xlog1py(self.a - 1.0, -rest))
-        values = np.exp(upper + lower - betaln(self.a, self.b)) / self._width
+        upper = np.where(
+            rest < 0.5,
+            scipy.special.xlogy(self.b - 1.0, rest),
+            scipy.special.xlog1py(self.b - 1.0, -s),
+        )
+        lower = np.where(
+            s < 0.5,
+            scipy.special.xlogy(self.a - 1.0, s),
+            scipy.special.xlog1py(self.a - 1.0, -rest),
+        )
+        values = np.exp(upper + lower - scipy.special.betaln(self.a, self.b)) / self._width
         inside = (x >= self.low) & (x <= self.high)
         return np.asarray(np.where(inside, values, np.where(np.isnan(x), x, 0.0)))
 
     def cdf(self, x: ArrayLike) -> FloatArray:
         """Return P(X <= x)."""
-        return np.asarray(betainc(self.a, self.b, self._unit(x)))
+        return np.asarray(scipy.special.betainc(self.a, self.b, self._unit(x)))
 
     def sf(self, x: ArrayLike) -> FloatArray:
         """Return P(X > x)."""
         x = np.asarray(x, dtype=np.float64)
         rest = np.clip((self.high - x) / self._width, 0.0, 1.0)
-        near = np.asarray(betainc(self.b, self.a, rest))  # by symmetry: no cancellation at `high`
-        return np.where(rest < 0.5, near, betaincc(self.a, self.b, self._unit(x)))
+        near = scipy.special.betainc(self.b, self.a, rest)  # by symmetry: no cancellation at `high`
+        return np.where(rest < 0.5, near, scipy.special.betaincc(self.a, self.b, self._unit(x)))
 
     def quantile(self, u: ArrayLike) -> FloatArray:
         """Return the inverse of the cdf."""
-        s = betaincinv(self.a, self.b, np.asarray(u, dtype=np.float64))
+        s = scipy.special.betaincinv(self.a, self.b, np.asarray(u, dtype=np.float64))
         return np.clip(self.low + self._width * s, self.low, self.high)
 
     def isf(self, q: ArrayLike) -> FloatArray:
         """Return the inverse of the sf."""
-        s = betainccinv(self.a, self.b, np.asarray(q, dtype=np.float64))
+        s = scipy.special.betainccinv(self.a, self.b, np.asarray(q, dtype=np.float64))
         return np.clip(self.low + self._width * s, self.low, self.high)
 
     @property

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
 
 from solvers.arrays import FloatArray
 from solvers.distributions.base import Distribution, parameter, positive
@@ -48,19 +48,23 @@ class Normal(Distribution):
 
     def cdf(self, x: ArrayLike) -> FloatArray:
         """Return P(X <= x)."""
-        return np.asarray(ndtr(self._standard(x)))
+        return np.asarray(scipy.special.ndtr(self._standard(x)))
 
     def sf(self, x: ArrayLike) -> FloatArray:
         """Return P(X > x)."""
-        return np.asarray(ndtr(-self._standard(x)))
+        return np.asarray(scipy.special.ndtr(-self._standard(x)))
 
     def quantile(self, u: ArrayLike) -> FloatArray:
         """Return the inverse of the cdf."""
-        return np.asarray(self.mean + self.std * ndtri(np.asarray(u, dtype=np.float64)))
+        return np.asarray(
+            self.mean + self.std * scipy.special.ndtri(np.asarray(u, dtype=np.float64))
+        )
 
     def isf(self, q: ArrayLike) -> FloatArray:
         """Return the inverse of the sf."""
-        return np.asarray(self.mean - self.std * ndtri(np.asarray(q, dtype=np.float64)))
+        return np.asarray(
+            self.mean - self.std * scipy.special.ndtri(np.asarray(q, dtype=np.float64))
+        )
 
     @property
     def variance(self) -> float:

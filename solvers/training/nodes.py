@@ -15,8 +15,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
 
 from solvers.arrays import FloatArray, freeze
 from solvers.distributions import Distribution
@@ -76,7 +76,7 @@ class Nodes:
         """
         if not isinstance(law, Distribution):
             raise InputError(f"Gauss nodes need a law on the real line, not {law!r}")
-        breaks = ndtri(np.clip(law.cdf(law.breakpoints()), 0.0, 1.0))
+        breaks = scipy.special.ndtri(np.clip(law.cdf(law.breakpoints()), 0.0, 1.0))
         inner = breaks[np.abs(breaks) < LARGEST]
         ends = np.unique(np.concatenate([[-LARGEST], inner, [LARGEST]]))
         counts = np.ceil(np.diff(ends) / PIECE).astype(np.int64)
@@ -86,12 +86,14 @@ class Nodes:
         ]
 
         def spread(s: FloatArray) -> FloatArray:
-            return (quantile(law, ndtr(s), ndtr(-s)) - law.mean) ** 2 * _density(s)
+            return (
+                quantile(law, scipy.special.ndtr(s), scipy.special.ndtr(-s)) - law.mean
+            ) ** 2 * _density(s)
 
         mesh = np.concatenate([*pieces, ends[-1:]])
         s, ds = piecewise_gauss(refined(mesh, spread, ROUNDING * law.variance))
         weights = _density(s) * ds
-        levels, tails = ndtr(s), ndtr(-s)
+        levels, tails = scipy.special.ndtr(s), scipy.special.ndtr(-s)
         x = quantile(law, levels, tails)
         return cls(freeze(x[:, None]), freeze(weights / weights.sum()), levels, tails, law)
 

@@ -10,7 +10,7 @@ to rounding and its derivative is G. By parts int_0^u Q dv = u Q(u) - K(Q(u)).
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from solvers.arrays import FloatArray
 from solvers.distributions import Distribution
@@ -66,7 +66,12 @@ def law_mesh(law: Distribution) -> FloatArray:
     """Return points between which the cdf of `law` is resolved by Gauss quadrature, increasing."""
     low, high = law.support(TAIL)
     lower, upper = GRADING[GRADING < 0.0], GRADING[GRADING >= 0.0]
-    parts = [law.quantile(ndtr(lower)), law.isf(ndtr(-upper)), law.breakpoints(), [low, high]]
+    parts = [
+        law.quantile(scipy.special.ndtr(lower)),
+        law.isf(scipy.special.ndtr(-upper)),
+        law.breakpoints(),
+        [low, high],
+    ]
     points = np.unique(np.concatenate([*parts, law.landmarks(TAIL)]))
     inside = points[(points >= low) & (points <= high)]
     return refined(inside, law.cdf, ROUNDING * (high - low))

@@ -14,11 +14,12 @@ HEAVY = {
     *("altair", "dask", "distributed", "llvmlite", "numba", "numpy", "pandas", "prefect"),
     *("pydantic", "scipy", "xarray", "zarr"),
 }
+# SciPy imports its parts where they are first used, as `scipy.special.ndtr`.
 LATER = {"altair", "dask", "distributed", "pandas", "prefect", "scipy.optimize", "scipy.stats"}
 WAYS = {
     "solvers": ("import solvers", HEAVY),
     "help": ("from flows.cli import _parser; _parser().format_help()", HEAVY),
-    "verbs": ("import flows.verbs", LATER | {"xarray"}),
+    "verbs": ("import flows.verbs", LATER | {"scipy.special", "xarray"}),
     "study": ("import pipeline.study", LATER | {"xarray", "zarr"}),
 }
 
