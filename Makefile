@@ -59,11 +59,14 @@ format: setup ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Of the programs in benchmarks/, those that measure speed: not what they share, not statistics.
-NO_BENCH := harness limits plain interval_coverage regression_power
+# Of the programs in benchmarks/, those that measure speed: not what they share, not statistics; and
+# that of the GPU where there is one.
+NO_BENCH := harness limits plain interval_coverage regression_power gpu
+HAS_GPU := $(BIN)/python -c 'from solvers.device import check_device; check_device("gpu")'
 BENCHES := $(filter-out $(NO_BENCH:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 bench: setup ## measure speed and the limits of this machine
-	@for program in benchmarks/limits.py $(BENCHES); do \
+	@gpu=$$($(HAS_GPU) 2>/dev/null && echo benchmarks/gpu.py); \
+	for program in benchmarks/limits.py $(BENCHES) $$gpu; do \
 	  echo "== $$program"; $(BIN)/python "$$program" $(BENCH) || exit 1; \
 	done
 

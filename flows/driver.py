@@ -33,6 +33,7 @@ from pipeline.run import run_stages
 from pipeline.session import RunFolder, Session, Summary, open_session
 from pipeline.store import Store
 from pipeline.study import Study, point_count
+from pipeline.study_checks import check_devices
 from solvers import CACHE_DIRECTORY
 from solvers.cache import warning
 from solvers.warm import warm
@@ -62,10 +63,12 @@ def drive(
 
     Raises:
         StoreError: if the store cannot be used.
-        StudyError: if the cluster cannot be.
+        StudyError: if the cluster cannot be, or its workers would lack a GPU.
         ClusterError: if its workers are not fit for the work.
         ServerError: if the Prefect server does not start, or the user's does not answer.
     """
+    if cluster.kind == "local":
+        check_devices(study)
     url = None if options.direct else user_api_url()
     if url:
         prefect_settings(url)

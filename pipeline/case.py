@@ -86,6 +86,7 @@ class Case:
     sampling: str
     integrator: str
     push: Literal["direct", "flow-map"]
+    device: Literal["cpu", "gpu"]
     limiter: Literal["none", "positivity"]
     exact_particles: int
     projections: int

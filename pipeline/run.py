@@ -13,12 +13,14 @@ from pipeline.place import Place
 from pipeline.session import Session, Summary, open_session, run_folder
 from pipeline.steps.base import Step
 from pipeline.study import Study
+from pipeline.study_checks import check_devices
 
 
 def run_study(
     study: Study, store: str | Path | Place | None = None, workers: int = 1
 ) -> "xr.DataTree":
     """Compute what the store lacks, analyse, and return the store; see :meth:`Study.run`."""
+    check_devices(study)
     places = run_folder(study, store)
     warm()
     if workers == 1:

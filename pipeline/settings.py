@@ -401,6 +401,11 @@ class Numerics(Settings):
         description="direct or flow-map",
         title="how particles on the line move: by every step, or through the tabulated flow map",
     )
+    device: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        description="cpu or gpu",
+        title="what moves particles on the line; gpu needs a CUDA device and meanfield[gpu]",
+    )
     limiter: Literal["none", "positivity"] = Field(
         "none", description="none or positivity", title="limiter of the PDE scheme"
     )

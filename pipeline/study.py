@@ -119,6 +119,7 @@ class Study:
         checks.check_dimension(self)
         checks.check_zip_names(self)
         self.axes = self._complete_axes()
+        checks.check_activations(self)
         checks.check_analysis(self)
         self.snapshots = self._snapshots()
         self._check_problems()
@@ -298,6 +299,7 @@ class Study:
             sampling=values.get("sampling", self.numerics.sampling),
             integrator=values.get("integrator", self.numerics.integrator),
             push=values.get("push", self.numerics.push),
+            device=values.get("device", self.numerics.device),
             limiter=values.get("limiter", self.numerics.limiter),
             exact_particles=values.get("exact_particles", self.numerics.exact_particles),
             projections=values.get("projections", self.numerics.projections),

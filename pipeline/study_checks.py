@@ -3,7 +3,9 @@
 Every check raises StudyError in one line: where, what, and what is allowed.
 """
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from pipeline import settings
 from pipeline.analysis_tables import ANALYSIS
@@ -12,6 +14,8 @@ from pipeline.errors import StudyError
 from pipeline.steps import STEPS
 from pipeline.steps.base import ONLY_WITH
 from pipeline.training import misfit
+from solvers.device import check_activation, check_device
+from solvers.errors import InputError
 from solvers.sampling import VECTOR_SAMPLINGS
 
 if TYPE_CHECKING:
@@ -34,10 +38,9 @@ def check_dimension(study: "Study") -> None:
                 f"{study.where}: study.steps: the step '{step.name}' works on the line; "
                 f"problem.initial is a law in R^{study.dimension}"
             )
-    for key, allowed in (("sampling", VECTOR_SAMPLINGS), ("push", ("direct",))):
-        axis = study.axis(key)
-        chosen = [getattr(study.numerics, key)] if axis is None else axis.settings(key)
-        for value in chosen:
+    in_space = {"sampling": VECTOR_SAMPLINGS, "push": ("direct",), "device": ("cpu",)}
+    for key, allowed in in_space.items():
+        for value in _chosen(study, key):
             if study.dimension > 1 and value not in allowed:
                 raise StudyError(
                     f"{study.where}: numerics.{key} = '{value}' works on the line; allowed "
@@ -50,6 +53,42 @@ def check_dimension(study: "Study") -> None:
                 f"{study.where}: numerics.{key}: {useless(study, key)}; in R^d the step "
                 "particles does"
             )
+
+
+def check_activations(study: "Study") -> None:
+    """A GPU has the activations that ship, and none that were added."""
+    axis = study.axis("activation")
+    with _naming(study, "numerics.device"):
+        for device in _chosen(study, "device"):
+            for name in axis.settings("activation") if axis else ():
+                check_activation(device, name)
+
+
+def check_devices(study: "Study") -> None:
+    """See that this machine has the devices that the study asks for; workers of its own use them.
+
+    A study is read, planned and reported on machines without them too.
+    """
+    if "particles" not in study.header.steps:
+        return
+    with _naming(study, "numerics.device"):
+        for device in _chosen(study, "device"):
+            check_device(device)
+
+
+@contextlib.contextmanager
+def _naming(study: "Study", setting: str) -> Iterator[None]:
+    """Say where the study asks for what a solver refuses."""
+    try:
+        yield
+    except InputError as error:
+        raise StudyError(f"{study.where}: {given_as(study, setting)}: {error}") from None
+
+
+def _chosen(study: "Study", key: str) -> list[Any]:
+    """The values of a setting of [numerics] that the study asks for."""
+    axis = study.axis(key)
+    return [getattr(study.numerics, key)] if axis is None else axis.settings(key)
 
 
 def check_zip_names(study: "Study") -> None:

@@ -21,12 +21,13 @@ Sorted particles are pushed by marching through the pieces: all that lie in one 
 six coefficients, so the loop over them is five fused multiply-adds without a branch or a gather,
 which LLVM vectorises; only where a piece ends there is a branch, and a bisection. Blocks of
 particles stay in the first-level cache while they are taken to all output times, so the initial
-positions are read from memory once. The simple twin is :class:`DiscreteFlow`, all steps for each
-particle.
+positions are read from memory once; a GPU has a thread for each particle (:mod:`solvers.gpu`). The
+simple twin is :class:`DiscreteFlow`, all steps for each particle.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.polynomial import chebyshev as series_tools
@@ -37,6 +38,7 @@ from solvers.arrays import FloatArray, IntArray, Poll, freeze, increasing
 from solvers.characteristics import Reference, flow_coefficients
 from solvers.chebyshev import MATRIX, POINTS, PROBE_VALUES, PROBES
 from solvers.controls import Controls
+from solvers.device import check_device
 from solvers.errors import FlowMapError, InputError, NonFiniteError
 from solvers.jit import bare_kernel, fma
 from solvers.kinks import relu_kinks
@@ -141,6 +143,7 @@ class FlowMap:
         error: Bound on the error at each output time, absolute, shape (S,).
         beyond: What takes points beyond the pieces to all output times, shape (S, n).
         still: Whether the first output time is 0, where nothing has moved yet.
+        device: What evaluates the polynomials, "cpu" or "gpu".
     """
 
     edges: FloatArray
@@ -148,6 +151,7 @@ class FlowMap:
     error: FloatArray
     beyond: Callable[[FloatArray], FloatArray]
     still: bool = False
+    device: str = "cpu"
 
     def __call__(self, sorted_points: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """Return the positions at the output times, shape (S, n).
@@ -169,10 +173,20 @@ class FlowMap:
                 if x[ends].size:
                     out[:, ends] = self.beyond(x[ends])
         rows = slice(int(self.still), None)
-        push_sorted(self.edges, self.coefficients[rows], x[low:high], out[rows], low)
+        self._push(x[low:high], out[rows], low)
         if self.still:
             out[0, : x.size] = x
         return out[:, : x.size]
+
+    @cached_property
+    def _push(self) -> Callable[[FloatArray, FloatArray, int], None]:
+        """What :func:`push_sorted` does, with the polynomials of what moves."""
+        moving = self.coefficients[int(self.still) :]
+        if self.device == "gpu":
+            from solvers import gpu  # and with it the CUDA target of Numba
+
+            return gpu.pusher(self.edges, moving)
+        return partial(push_sorted, self.edges, moving)
 
 
 def exact_flow(reference: Reference) -> FlowMap:
@@ -203,6 +217,7 @@ def flow_map(
     integrator: str = "rk4",
     tolerance: float = TOLERANCE,
     poll: Poll | None = None,
+    device: str = "cpu",
 ) -> FlowMap:
     """Tabulate the flow map of the particles.
 
@@ -217,9 +232,10 @@ def flow_map(
             where the map is steep, to its slope times the largest initial position: rounding that
             position alone moves the particle as far.
         poll: Called every fraction of a second; may raise PointTimeoutError.
+        device: What is to evaluate the map, "cpu" or "gpu"; the processor tabulates it.
 
     Raises:
-        InputError: if an argument is not valid.
+        InputError: if an argument is not valid, or there is no GPU where one is asked for.
         NonFiniteError: if a position overflows.
         FlowMapError: if the steps do not keep the order of the particles, or the tolerance is not
             reached, as where a flow amplifies rounding errors.
@@ -231,11 +247,12 @@ def flow_map(
         raise InputError(f"unknown integrator {integrator!r}; allowed: {', '.join(INTEGRATORS)}")
     grid = increasing(times, "times", minimum=1)
     indices = check_indices(snapshot_indices, grid.size)
+    check_device(device)
     flow = DiscreteFlow(activation, controls, grid, indices, integrator)
     edges = _distinct(
         np.append(np.linspace(low, high, FIRST_PIECES + 1), flow.kinks(low, high, poll))
     )
-    return _bisected(flow, edges, tolerance, poll)
+    return replace(_bisected(flow, edges, tolerance, poll), device=device)
 
 
 def _distinct(points: FloatArray) -> FloatArray:

@@ -5,7 +5,9 @@ loop is vectorised), and divide as NumPy does (no test for zero, which would sto
 A fused multiply-add appears only where it is written: LLVM contracts nothing on its own here, so
 the body of a vectorised loop and its remainder give the same bits.
 
-Nothing but this module imports Numba, and it points Numba's cache at a directory of our own first.
+Nothing but this module imports Numba, and it points Numba's cache at a directory of our own first;
+only :mod:`solvers.gpu`, and the look for a GPU in :mod:`solvers.device`, import its CUDA target,
+which is another compiler and keeps nothing on the disk.
 """
 
 from collections.abc import Callable

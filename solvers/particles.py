@@ -2,7 +2,8 @@
 
 Equation (3) of the neural ODE; with Euler steps it is the residual network (1). The particles do
 not interact, so a tile of them is taken through all steps between two snapshots while it stays in
-the first-level cache, and a particle's trajectory has the same bits whatever the others are.
+the first-level cache, and a particle's trajectory has the same bits whatever the others are. On a
+GPU (:mod:`solvers.gpu`) each particle is a thread of its own.
 """
 
 import itertools
@@ -17,14 +18,17 @@ from solvers import euler, rk4, ssprk3
 from solvers.activations import Activation
 from solvers.arrays import FloatArray, IntArray, Poll, increasing, vector
 from solvers.controls import Controls
+from solvers.device import check_activation, check_device
 from solvers.errors import InputError, NonFiniteError
 from solvers.stages import stage_controls
 
 TILE = 512
 SUM_TILE = 4096
 STEP_BLOCK = 4096
+LARGEST_BLOCK = TILE * 65536
 POLL_SECONDS = 0.1
 
+Move = Callable[[FloatArray, FloatArray, FloatArray, Poll | None], None]
 Kernel = Callable[[FloatArray, int, FloatArray, FloatArray, FloatArray, FloatArray], None]
 INTEGRATORS: dict[str, tuple[Kernel, tuple[float, ...]]] = {
     "euler": (euler.euler, euler.STAGES),
@@ -41,6 +45,7 @@ def integrate(
     snapshot_indices: ArrayLike,
     integrator: str = "rk4",
     poll: Poll | None = None,
+    device: str = "cpu",
 ) -> FloatArray:
     """Take particles through a time grid.
 
@@ -52,12 +57,13 @@ def integrate(
         snapshot_indices: Indices into `times` of the output times, increasing, shape (S,).
         integrator: "euler", "ssprk3" or "rk4".
         poll: Called every fraction of a second; may raise PointTimeoutError.
+        device: "cpu" or "gpu"; both give the same positions to rounding.
 
     Returns:
         The positions at the snapshots, sorted, shape (S, M).
 
     Raises:
-        InputError: if an argument is not valid.
+        InputError: if an argument is not valid, or there is no GPU where one is asked for.
         NonFiniteError: if a position overflows.
     """
     x = vector(initial_sorted, "initial_sorted")
@@ -67,9 +73,11 @@ def integrate(
     indices = check_indices(snapshot_indices, grid.size)
     if integrator not in INTEGRATORS:
         raise InputError(f"unknown integrator {integrator!r}; allowed: {', '.join(INTEGRATORS)}")
+    check_device(device)
+    check_activation(device, activation.name)
     out = np.empty((indices.size, x.size))
     for row, stop in enumerate(
-        advance_to(indices, x, activation, controls, grid, integrator, poll)
+        advance_to(indices, x, activation, controls, grid, integrator, poll, device)
     ):
         out[row] = _sorted_finite(x, grid[stop])
     return out
@@ -83,14 +91,16 @@ def advance_to(
     grid: FloatArray,
     integrator: str,
     poll: Poll | None = None,
+    device: str = "cpu",
 ) -> Iterator[int]:
     """Take `x` in place to one index of the time grid after the other; yield each on arrival."""
-    advance, stages = INTEGRATORS[integrator]
+    stages = INTEGRATORS[integrator][1]
+    move = _mover(x, activation.code, integrator, device)
     for start, stop in itertools.pairwise([0, *indices]):
         for first in range(start, stop, STEP_BLOCK):
             ends = grid[first : min(first + STEP_BLOCK, stop) + 1]
             w, b = stage_controls(controls, ends, stages)
-            _advance_blocks(advance, x, activation.code, np.diff(ends), w, b, poll)
+            move(np.diff(ends), w, b, poll)
         yield stop
 
 
@@ -106,28 +116,43 @@ def check_indices(indices: ArrayLike, size: int) -> IntArray:
     return array
 
 
-def _advance_blocks(
-    advance: Kernel,
-    x: FloatArray,
-    code: int,
-    h: FloatArray,
-    w: FloatArray,
-    b: FloatArray,
-    poll: Poll | None,
-) -> None:
-    """Run the kernel on blocks of tiles that take about POLL_SECONDS each."""
-    tile = np.empty(TILE)
-    start, block = 0, TILE
-    while start < x.size:
+def _mover(x: FloatArray, code: int, integrator: str, device: str) -> Move:
+    """Return what takes `x` in place through some steps."""
+    if device == "gpu":
+        from solvers import gpu  # and with it the CUDA target of Numba
+
+        return gpu.mover(x, code, integrator)
+    advance, tile = INTEGRATORS[integrator][0], np.empty(TILE)
+
+    def move(h: FloatArray, w: FloatArray, b: FloatArray, poll: Poll | None) -> None:
+        def run(start: int, stop: int) -> None:
+            advance(x[start:stop], code, h, w, b, tile)
+
+        in_blocks(run, x.size, TILE, poll)
+
+    return move
+
+
+def in_blocks(run: Callable[[int, int], None], size: int, least: int, poll: Poll | None) -> None:
+    """Call `run` with the ends of blocks of particles that take it about POLL_SECONDS each.
+
+    Args:
+        run: Takes the particles of a block through some steps.
+        size: The number of particles.
+        least: That of the first block, and the fewest of any but the last.
+        poll: Called before each block.
+    """
+    start, block = 0, least
+    while start < size:
         if poll is not None:
             poll()
         began = time.perf_counter()
-        advance(x[start : start + block], code, h, w, b, tile)
+        run(start, min(start + block, size))
         start += block
         if time.perf_counter() - began < 0.5 * POLL_SECONDS:
-            block = min(2 * block, TILE * 65536)
+            block = min(2 * block, LARGEST_BLOCK)
         elif time.perf_counter() - began > 2.0 * POLL_SECONDS:
-            block = max(block // 2, TILE)
+            block = max(block // 2, least)
 
 
 def _ordered(x: FloatArray) -> bool:

@@ -1,12 +1,13 @@
 """What a report shows although a store does not hold it: particles, given controls, the target.
 
 Positions of particles would fill a store many times over; one sample per row of the study takes
-seconds to follow again, by the very functions that the step uses.
+seconds to follow again, by the very functions that the step uses; without a GPU, so that a page can
+be made anywhere.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _densities(store: Store, notes: list[str]) -> pd.DataFrame:
         try:
             parts.append(_target(store.study.case({**values, **sizes})).assign(**names))
             if steps[0] == "particles":
-                case = results.case("particles", {**values, **sizes})
+                case = replace(results.case("particles", {**values, **sizes}), device="cpu")
                 parts.append(_histograms(case, _followed(case, end)).assign(**names))
         except (MeanfieldError, UpstreamError, OSError) as error:
             row = ", ".join(map(str, names.values()))

@@ -20,8 +20,8 @@ from solvers.transport import LIMITERS
 
 HERE = Path(__file__).parent
 STUDY = HERE.parents[1] / "studies" / "regression.toml"
-NO_SOLVERS = {"cache", "warm", "distributions/vector"}
-"""Modules of the package solvers that compute nothing."""
+NO_SOLVERS = {"cache", "warm", "distributions/vector", "gpu"}
+"""Modules of the package solvers that compute nothing, and that which needs a GPU."""
 
 
 @pytest.fixture(scope="module")
