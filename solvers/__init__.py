@@ -10,7 +10,7 @@ its cache lies in a directory named after a hash of these sources (see :mod:`sol
 
 from pathlib import Path
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Changes when the numbers this package produces change; part of the identity of a store."""
 
 CACHE_DIRECTORY: Path

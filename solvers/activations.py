@@ -3,8 +3,8 @@
 Kernels choose an activation by an integer code, because jitted functions passed as arguments break
 Numba's cache. The value of relu is written so that it is one instruction, the maximum, which keeps
 NaN (and -0). To add one: write its value and derivative below (branch-free if loops over it shall
-vectorise), add one branch to :func:`velocity`, :func:`slopes`, :func:`sigma` and :func:`both`, and
-one entry to `ACTIVATIONS`.
+vectorise), add one branch to :func:`velocity`, :func:`slopes`, :func:`sigma` and :func:`both`, one
+to `gradient` of :mod:`solvers.training.rk4_adjoint`, and one entry to `ACTIVATIONS`.
 
 =========  =====================  =============================
 name       sigma(x)               sigma'(x)

@@ -71,6 +71,7 @@ def _run_every_kernel() -> None:
     problem = TrainingProblem(sigma, law, Quadratic(1.0), 1.0, 1.0, 0.01)
     for discretization in (
         LagrangianDiscretization(problem, 1),
+        LagrangianDiscretization(problem, 1, "euler"),
         EulerianDiscretization(problem, 1, (-1.0, 2.0), 60),
     ):
         discretization.cost_and_gradient(1.0, 0.0)

@@ -36,8 +36,8 @@ class FinalState:
 class Discretization(ABC):
     """A problem made finite: the cost of controls given at the nodes of a time grid.
 
-    The forward solution of the last controls is kept, so asking for the gradient after the cost
-    costs a backward solution only. An object is for one thread.
+    What was found for the last controls is kept, so asking for the cost once more, or for the final
+    state, costs nothing. An object is for one thread.
 
     Attributes:
         problem: The problem.
@@ -76,13 +76,15 @@ class Discretization(ABC):
 
     def packed_cost(self, u: FloatArray, poll: Poll | None = None) -> float:
         """Return J of controls in one matrix (see :class:`ControlGrid`)."""
-        cost = self._forward_cached(u, poll) + self.grid.penalty(u, self.problem.gamma)[0]
-        return _finite(cost, "the cost")
+        loss = self._forward_cached(u, poll)
+        return _finite(loss + self.grid.penalty(u, self.problem.gamma)[0], "the cost")
 
     def packed_gradient(self, u: FloatArray, poll: Poll | None = None) -> tuple[float, FloatArray]:
         """Return J and its gradient, of controls in one matrix."""
-        cost = self.packed_cost(u, poll)
-        gradient = self._backward(u, poll) + self.grid.penalty(u, self.problem.gamma)[1]
+        loss = self._forward_cached(u, poll, gradient=True)
+        penalty, gradient = self.grid.penalty(u, self.problem.gamma)
+        cost = _finite(loss + penalty, "the cost")
+        gradient += self._backward(u, poll)
         _finite(float(np.abs(gradient).max()), "the gradient")
         return cost, gradient
 
@@ -95,10 +97,10 @@ class Discretization(ABC):
         distance = np.nan if measure is None or target is None else w1(measure, target)
         return FinalState(mean, variance, measure, distance)
 
-    def _forward_cached(self, u: FloatArray, poll: Poll | None) -> float:
+    def _forward_cached(self, u: FloatArray, poll: Poll | None, gradient: bool = False) -> float:
         if self._known is None or not np.array_equal(u, self._known):
             self._known = None
-            self._loss = self._forward(u, poll)
+            self._loss = self._forward(u, poll, gradient)
             if self._loss < -ROUNDING:  # every loss of a law is at least 0
                 message = f"the final state is no law: its loss is {self._loss:.3g}"
                 raise NonFiniteError(f"{message}; finer cells or intervals may help")
@@ -106,8 +108,8 @@ class Discretization(ABC):
         return self._loss
 
     @abstractmethod
-    def _forward(self, u: FloatArray, poll: Poll | None) -> float:
-        """Solve forward and return the loss of the final law."""
+    def _forward(self, u: FloatArray, poll: Poll | None, gradient: bool) -> float:
+        """Solve forward and return the loss of the final law; `gradient` if that comes next."""
 
     @abstractmethod
     def _backward(self, u: FloatArray, poll: Poll | None) -> FloatArray:

@@ -96,7 +96,7 @@ class EulerianDiscretization(Discretization):
         self._density[0] = averages_on(problem.initial, None, self.edges)
         self._pull = np.empty(cells)
 
-    def _forward(self, u: FloatArray, poll: Poll | None) -> float:
+    def _forward(self, u: FloatArray, poll: Poll | None, gradient: bool) -> float:  # noqa: ARG002
         self._table(u)
         self._check_flow()
         self._sweep(self._density, 1.0, CLOSED, self._first, self._h, self._w, self._b, poll)

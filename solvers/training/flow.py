@@ -5,138 +5,179 @@ stage times are weighted means of two nodal values; the adjoint hands its deriva
 same weights.
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from solvers.activations import Activation
 from solvers.arrays import FloatArray, integer
 from solvers.errors import InputError
+from solvers.particles import TILE
+from solvers.rk4 import rk4
+from solvers.tiles import BLOCK
 from solvers.training.grid import ControlGrid
-from solvers.training.line_adjoint import backward as backward_line
-from solvers.training.line_adjoint import forward as forward_line
+from solvers.training.rk4_adjoint import FRACTIONS, KEPT, LANES, SUMS, gradient
 from solvers.training.runge_kutta_adjoint import backward, forward
 from solvers.vector_particles import TABLEAUX
 
 HELD = 3 << 16  # numbers kept of a block of points: 1.5 MiB
 SMALLEST_BLOCK = 64
+POLL_WORK = 1 << 23  # points times steps between two polls: a tenth of a second
 
 
-class Flow:
-    """An integrator on the controls' grid, with room for the stages of some points.
+class Flow(ABC):
+    """An integrator on the controls' grid.
 
     Attributes:
-        steps: Its steps over the whole horizon.
+        block: How many points to take at once.
     """
 
+    block: int
+
     def __init__(
-        self,
-        grid: ControlGrid,
-        activation: Activation,
-        integrator: str = "rk4",
-        steps_per_interval: int = 1,
+        self, grid: ControlGrid, activation: Activation, nodes: tuple[float, ...], substeps: int
     ) -> None:
-        """Choose the method; the controls are 0.
+        """Keep the stage times.
 
-        Raises:
-            InputError: if the integrator is unknown or the number of steps less than 1.
+        Args:
+            grid: The grid of the controls.
+            activation: The activation.
+            nodes: Times of the stages as fractions of a step.
+            substeps: Steps in each interval of the grid.
         """
-        if integrator not in TABLEAUX:
-            raise InputError(f"unknown integrator {integrator!r}; allowed: {', '.join(TABLEAUX)}")
-        substeps = integer(steps_per_interval, "steps_per_interval", 1)
-        tableau = TABLEAUX[integrator]
-        self.grid = grid
-        self.steps = grid.intervals * substeps
-        self._code, self._step = activation.code, grid.horizon / self.steps
-        self._matrix, self._weights = tableau.matrix.copy(), tableau.weights.copy()
-        nodes = np.arange(substeps)[:, None] + np.array(tableau.nodes)
-        self._fractions = (nodes / substeps).ravel()
-        self._stages, self._work = np.empty(0), np.empty(0)
-        self._line = grid.dimension == 1
-        self.steer(grid.pack(*grid.zeros()))
-
-    @property
-    def block(self) -> int:
-        """How many points to take at once, so that what is kept of them stays in cache."""
-        return max(SMALLEST_BLOCK, HELD // self._size // 8 * 8)
-
-    @property
-    def _size(self) -> int:
-        """How many numbers are kept of a point."""
-        kept = 2 if self._line else self.grid.dimension
-        return self.steps * self._weights.size * kept
+        self._grid, self._code = grid, activation.code
+        self._steps = grid.intervals * substeps
+        self._step = grid.horizon / self._steps
+        fractions = (np.arange(substeps)[:, None] + np.array(nodes)) / substeps
+        self._fractions = fractions.ravel()
 
     def steer(self, u: FloatArray) -> None:
-        """Set the controls, given in one matrix."""
-        f, d = self._fractions[:, None], self.grid.dimension
+        """Set the controls, given in one matrix; forget the derivatives added so far."""
+        f, d = self._fractions[:, None], self._grid.dimension
         stages = (1.0 - f) * u[:-1, None] + f * u[1:, None]
-        stages = stages.reshape(self.steps, self._weights.size, -1)
+        stages = stages.reshape(self._steps, -1, d * d + d)
         self._w = np.ascontiguousarray(stages[..., : d * d]).reshape(*stages.shape[:2], d, d)
         self._b = np.ascontiguousarray(stages[..., d * d :])
-        self._dw, self._db = np.zeros_like(self._w), np.zeros_like(self._b)
-
-    def forward(self, x: FloatArray, keep: bool = True) -> None:
-        """Take points, shape (d, m), to the final time, in place.
-
-        Args:
-            x: The points.
-            keep: Whether :meth:`backward` will follow: then their stages are kept. (In more than
-                one dimension they always are.)
-        """
-        points, rows = x.shape[1], self._weights.size + 2
-        keep = keep or not self._line
-        if keep and self._stages.size < self._size * points:
-            self._stages = np.empty(self._size * points)
-        if self._work.size < rows * x.size:
-            self._work = np.empty(rows * x.size)
-        if self._line:
-            w, b = self._w[:, :, 0, 0], self._b[:, :, 0]
-            forward_line(x[0], *self._method(w, b), keep, self._kept(points), self._space(points))
-        else:
-            method = self._method(self._w, self._b)
-            forward(x, *method, self._kept(points), self._space(points))
-
-    def backward(self, adjoint: FloatArray) -> None:
-        """Add the derivative by the controls of a function of the points last taken forward.
-
-        Args:
-            adjoint: Its derivative by the final points, shape (d, m); changed in place to that by
-                the initial points.
-        """
-        stages, space = self._kept(adjoint.shape[1]), self._space(adjoint.shape[1])
-        if self._line:
-            dw, db = self._dw[:, :, 0, 0], self._db[:, :, 0]
-            w, rest = self._w[:, :, 0, 0], (self._matrix, self._weights, stages, space)
-            backward_line(adjoint[0], self._step, w, *rest, dw, db)
-        else:
-            method = self._method(self._w, self._b)
-            backward(adjoint, *method, stages, space, self._dw, self._db)
+        self._forget()
 
     def derivative(self) -> FloatArray:
         """Return the derivatives added since the controls were set, by the nodal values."""
-        n, f = self.grid.intervals, self._fractions
-        stages = np.concatenate(
-            [part.reshape(n, f.size, -1) for part in (self._dw, self._db)], axis=2
-        )
+        n, f = self._grid.intervals, self._fractions
+        stages = self._by_stages().reshape(n, f.size, -1)
         out = np.zeros((n + 1, stages.shape[2]))
         out[:-1] = np.einsum("f,kfm->km", 1.0 - f, stages)
         out[1:] += np.einsum("f,kfm->km", f, stages)
         return out
 
-    def _method(
-        self, w: FloatArray, b: FloatArray
-    ) -> tuple[int, float, FloatArray, FloatArray, FloatArray, FloatArray]:
+    @abstractmethod
+    def forward(self, x: FloatArray) -> None:
+        """Take points, shape (d, m), to the final time, in place."""
+
+    @abstractmethod
+    def gradient(self, x: FloatArray, slope: FloatArray, constant: FloatArray) -> None:
+        """Do the same, and add the derivative by the controls of a function of the final points.
+
+        Args:
+            x: The points.
+            slope: The derivative of the function by the final points is slope x + constant; its
+                shape is (m,).
+            constant: Likewise, shape (d, m).
+        """
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Set the derivatives to 0."""
+
+    @abstractmethod
+    def _by_stages(self) -> FloatArray:
+        """Return the derivatives by w and b at all stage times."""
+
+
+class LineRk4(Flow):
+    """RK4 on the line."""
+
+    def __init__(self, grid: ControlGrid, activation: Activation, substeps: int) -> None:
+        """Make room for a tile."""
+        super().__init__(grid, activation, FRACTIONS, substeps)
+        self.block = max(BLOCK, POLL_WORK // self._steps // BLOCK * BLOCK)
+        self._lengths = np.full(self._steps, self._step)
+        self._kept, self._adjoint = np.empty(self._steps * KEPT + BLOCK), np.empty(BLOCK)
+        self._sums, self._tile = np.empty(self._steps * SUMS), np.empty(TILE)
+
+    def forward(self, x: FloatArray) -> None:
+        """Take points to the final time."""
+        rk4(x[0], self._code, self._lengths, self._w[..., 0, 0], self._b[..., 0], self._tile)
+
+    def gradient(self, x: FloatArray, slope: FloatArray, constant: FloatArray) -> None:
+        """Do the same and add the derivative."""
+        w, b = self._w[..., 0, 0], self._b[..., 0]
+        space = self._kept, self._adjoint, self._sums
+        gradient(x[0], slope, constant[0], self._code, self._step, w, b, *space)
+
+    def _forget(self) -> None:
+        self._sums[:] = 0.0
+
+    def _by_stages(self) -> FloatArray:
+        # sum(axis=1) takes three times as long
+        return np.asarray(np.einsum("kl->k", self._sums.reshape(-1, LANES)))
+
+
+class RungeKutta(Flow):
+    """Any of the methods in any dimension, with room for the stages of a block of points."""
+
+    def __init__(
+        self, grid: ControlGrid, activation: Activation, integrator: str, substeps: int
+    ) -> None:
+        """Choose the method."""
+        tableau = TABLEAUX[integrator]
+        super().__init__(grid, activation, tableau.nodes, substeps)
+        self._matrix, self._weights = tableau.matrix.copy(), tableau.weights.copy()
+        self._size = self._steps * self._weights.size * grid.dimension
+        self.block = max(SMALLEST_BLOCK, HELD // self._size // 8 * 8)
+        self._stages, self._work = np.empty(0), np.empty(0)
+
+    def forward(self, x: FloatArray) -> None:
+        """Take points to the final time."""
+        forward(x, *self._method(), *self._room(x))
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def gradient(self, x: FloatArray, slope: FloatArray, constant: FloatArray) -> None:
+        """Do the same and add the derivative."""
+        self.forward(x)
+        backward(slope * x + constant, *self._method(), *self._room(x), self._dw, self._db)
+
+    def _method(self) -> tuple[int, float, FloatArray, FloatArray, FloatArray, FloatArray]:
         """Return what the kernels need of problem and integrator."""
-        return self._code, self._step, w, b, self._matrix, self._weights
+        return self._code, self._step, self._w, self._b, self._matrix, self._weights
 
-    def _kept(self, points: int) -> FloatArray:
-        """Return where the stages of some points are kept."""
-        count = self._weights.size
-        if self._stages.size < self._size * points:  # nothing is kept
-            return np.empty((0, count, 2, points))
-        inner = (2, points) if self._line else (self.grid.dimension, points)
-        return self._stages[: self._size * points].reshape(self.steps, count, *inner)
+    def _room(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return where the stages of some points are kept, and a work space."""
+        if self._stages.size < self._size * x.shape[1]:
+            self._stages = np.empty(self._size * x.shape[1])
+            self._work = np.empty((self._weights.size + 2) * x.size)
+        stages = self._stages[: self._size * x.shape[1]]
+        work = self._work[: (self._weights.size + 2) * x.size]
+        return stages.reshape(self._steps, -1, *x.shape), work.reshape(-1, *x.shape)
 
-    def _space(self, points: int) -> FloatArray:
-        """Return the work space, contiguous whatever the number of points."""
-        rows, d = self._weights.size + 2, self.grid.dimension
-        shape = (rows, points) if self._line else (rows, d, points)
-        return self._work[: rows * d * points].reshape(shape)
+    def _forget(self) -> None:
+        self._dw, self._db = np.zeros_like(self._w), np.zeros_like(self._b)
+
+    def _by_stages(self) -> FloatArray:
+        rows = self._db.shape[:2]
+        return np.concatenate([self._dw.reshape(*rows, -1), self._db], axis=2)
+
+
+def flow_of(
+    grid: ControlGrid, activation: Activation, integrator: str, steps_per_interval: int
+) -> Flow:
+    """Return the flow by an integrator.
+
+    Raises:
+        InputError: if the integrator is unknown or the number of steps less than 1.
+    """
+    if integrator not in TABLEAUX:
+        raise InputError(f"unknown integrator {integrator!r}; allowed: {', '.join(TABLEAUX)}")
+    substeps = integer(steps_per_interval, "steps_per_interval", 1)
+    if integrator == "rk4" and grid.dimension == 1:
+        return LineRk4(grid, activation, substeps)
+    return RungeKutta(grid, activation, integrator, substeps)

@@ -6,9 +6,11 @@ Gauss nodes of f_0 the mean-field problem. The gradient is the exact discrete ad
 integrator (:mod:`solvers.training.runge_kutta_adjoint`), down to the nodal values of the piecewise
 linear controls.
 
-Nodes are taken through all steps in blocks whose stages fit in cache. Where there is more than one
-block, the pass forward keeps nothing and is repeated for each before its pass backward: to write
-the stages of all to memory and read them again would take longer.
+Nodes are taken through all steps in blocks, whose stages fit in cache. Where the derivative of the
+loss by the final position of a node needs no other node (:meth:`Loss.affine_derivative`), a block
+goes forward and at once back, and cost and gradient together take one pass each way. Otherwise all
+go forward first, and each block once more before it goes back: to write all stages to memory and
+read them again would take longer.
 """
 
 import numpy as np
@@ -17,7 +19,7 @@ from solvers.arrays import FloatArray, Poll
 from solvers.characteristics import reference
 from solvers.errors import NonFiniteError
 from solvers.training.discretization import Discretization, line_controls
-from solvers.training.flow import Flow
+from solvers.training.flow import flow_of
 from solvers.training.nodes import Nodes
 from solvers.training.problem import TrainingProblem
 from solvers.wasserstein import Measure, PointMasses
@@ -52,16 +54,16 @@ class LagrangianDiscretization(Discretization):
         initial = problem.initial
         self.nodes = initial if isinstance(initial, Nodes) else Nodes.gauss(initial)
         self._terminal = problem.loss.on_nodes(self.nodes)
-        self._flow = Flow(self.grid, problem.activation, integrator, steps_per_interval)
-        d, points = self.grid.dimension, self.nodes.weights.size
-        self._block = min(points, self._flow.block)
-        self._final, self._pull = np.empty((d, points)), np.empty((d, points))
-        self._alone = self._block == points
+        self._flow = flow_of(self.grid, problem.activation, integrator, steps_per_interval)
+        self._affine = problem.loss.affine_derivative(self.nodes)
+        self._final = np.empty(self.nodes.points.T.shape)
+        self._pull = np.empty_like(self._final)
+        self._swept = False
 
-    def _forward(self, u: FloatArray, poll: Poll | None) -> float:
+    def _forward(self, u: FloatArray, poll: Poll | None, gradient: bool) -> float:
         self._flow.steer(u)
-        for start in self._starts():
-            self._advance(start, keep=self._alone, poll=poll)
+        self._swept = gradient and self._affine is not None
+        self._sweep(poll, self._swept)
         if not np.isfinite(self._final).all():
             bad = int(np.flatnonzero(~np.isfinite(self._final).all(axis=0))[0])
             raise NonFiniteError(f"the final position of node {bad} is {self._final[:, bad]}")
@@ -69,13 +71,26 @@ class LagrangianDiscretization(Discretization):
             cost, self._pull = self._terminal(self._final)
         return cost
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _backward(self, u: FloatArray, poll: Poll | None) -> FloatArray:
-        self._flow.steer(u)
-        for start in self._starts():
-            if not self._alone:
-                self._advance(start, keep=True, poll=poll)
-            self._flow.backward(self._pull[:, start : start + self._block].copy())
+        if not self._swept:
+            self._flow.steer(u)
+            self._sweep(poll, True)
         return self._flow.derivative() / self.grid.weights[:, None]
+
+    def _sweep(self, poll: Poll | None, back: bool) -> None:
+        """Take the nodes to the final time, and back where the gradient is wanted."""
+        slope, constant = self._affine or (np.zeros(self.nodes.weights.size), self._pull)
+        for start in range(0, self.nodes.weights.size, self._flow.block):
+            if poll is not None:
+                poll()
+            part = slice(start, start + self._flow.block)
+            x = self.nodes.points[part].T.copy()
+            if back:
+                self._flow.gradient(x, slope[part], constant[:, part])
+            else:
+                self._flow.forward(x)
+            self._final[:, part] = x
 
     def _summary(
         self, u: FloatArray, poll: Poll | None
@@ -93,14 +108,3 @@ class LagrangianDiscretization(Discretization):
         sigma, controls = self.problem.activation, line_controls(self.grid, u)
         exact = reference(self.nodes.law, sigma, controls, [self.problem.horizon], poll=poll)
         return exact.measure(0)
-
-    def _starts(self) -> range:
-        return range(0, self.nodes.weights.size, self._block)
-
-    def _advance(self, start: int, keep: bool, poll: Poll | None) -> None:
-        """Take the block of nodes from `start` on to the final time."""
-        if poll is not None:
-            poll()
-        x = self.nodes.points[start : start + self._block].T.copy()
-        self._flow.forward(x, keep)
-        self._final[:, start : start + self._block] = x

@@ -12,7 +12,6 @@ order, by less than that fraction. A step where the flow cannot be computed is h
 Reference: R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, SIAM J. Sci. Comput. 16 (1995) 1190-1208.
 """
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -100,15 +99,14 @@ class _Run:
         SciPy's line search (More and Thuente) halves the step.
         """
         u = z.reshape(self.start.shape) / self.scale
-        cost = self.objective.cost(u)
-        self.evaluable = math.isfinite(cost)
-        if self.evaluable:
-            try:
-                self.latest = (u, *self.objective.gradient(u))
-                return cost, (self.scale * self.latest[2]).ravel()
-            except SolverError:
-                self.evaluable = False
-        return self.course.costs[-1], -(self.scale * self.course.gradient).ravel()
+        self.objective.evaluations += 1
+        try:
+            self.latest = (u, *self.objective.gradient(u))
+        except SolverError:
+            self.evaluable = False
+            return self.course.costs[-1], -(self.scale * self.course.gradient).ravel()
+        self.evaluable = True
+        return self.latest[1], (self.scale * self.latest[2]).ravel()
 
     def record(self, intermediate_result: "OptimizeResult") -> None:
         """Record an iteration; stop when the rule is met.

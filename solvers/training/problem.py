@@ -9,11 +9,12 @@ final law, in the paper int l~ df_T.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from solvers.activations import Activation
-from solvers.arrays import FloatArray
+from solvers.arrays import FloatArray, freeze
 from solvers.distributions import Distribution
 from solvers.errors import InputError
 from solvers.training.losses import Loss
@@ -59,8 +60,8 @@ class TrainingProblem:
         """The dimension d."""
         return self.initial.dimension if isinstance(self.initial, Nodes) else 1
 
-    @property
+    @cached_property
     def gamma(self) -> FloatArray:
         """gamma_w for each entry of w and gamma_b for each entry of b, shape (d^2 + d,)."""
         d = self.dimension
-        return np.repeat([self.gamma_w, self.gamma_b], [d * d, d])
+        return freeze(np.repeat([self.gamma_w, self.gamma_b], [d * d, d]))

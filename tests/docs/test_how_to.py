@@ -105,7 +105,8 @@ def test_the_activation_of_the_page_is_one(tmp_path: Path) -> None:
         target.parent.mkdir(exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     diffs = [text for _, language, text in blocks("my-own-activation.md") if language == "diff"]
-    assert sum(apply(diff, tmp_path) for diff in diffs) == 9
-    tests = "tests/solvers/test_activations.py tests/solvers/test_closed_results.py -k softplus"
-    command = f"python -m pytest -q -p no:cacheprovider {tests}"
+    assert sum(apply(diff, tmp_path) for diff in diffs) == 12
+    names = ("activations", "closed_results", "rk4_adjoint")
+    tests = " ".join(f"tests/solvers/test_{name}.py" for name in names)
+    command = f"python -m pytest -q -p no:cacheprovider {tests} -k softplus"
     compare(" passed", execute(command, tmp_path))

@@ -211,16 +211,16 @@ class TestTraining:
     def test_lbfgs_halves_steps_out_of_the_domain(self) -> None:
         tight = EulerianDiscretization(problem("identity"), 20, (-0.6, 1.45), 41)
         refused = []
-        cost = tight.packed_cost
+        gradient = tight.packed_gradient
 
-        def counted(*arguments: object) -> float:
+        def counted(*arguments: object) -> tuple:
             try:
-                return cost(*arguments)
+                return gradient(*arguments)
             except MassLostError:
                 refused.append(1)
                 raise
 
-        tight.packed_cost = counted
+        tight.packed_gradient = counted
         run = train(tight, Lbfgs(), (0.0, 0.9))
         assert refused
         wide = train(EulerianDiscretization(problem("identity"), 20, DOMAIN, 100), Lbfgs())

@@ -39,6 +39,13 @@ class Loss(ABC):
             f"loss {self.name!r} needs a density: discretization must be eulerian, not lagrangian"
         )
 
+    def affine_derivative(self, nodes: Nodes) -> tuple[FloatArray, FloatArray] | None:  # noqa: ARG002
+        """Return s, shape (M,), and c, shape (d, M): the derivative by x_i is s_i x_i + c_i.
+
+        None if it depends on the positions of other nodes too.
+        """
+        return None
+
     @abstractmethod
     def on_grid(self, edges: FloatArray) -> TerminalCost:
         """Return the loss for the Eulerian discretisation with cells between `edges`.

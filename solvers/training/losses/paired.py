@@ -45,6 +45,11 @@ class Paired(Loss):
 
         return terminal
 
+    def affine_derivative(self, nodes: Nodes) -> tuple[FloatArray, FloatArray]:
+        """Return 2 omega_i and -2 omega_i y_i."""
+        slope = 2.0 * nodes.weights
+        return slope, -slope * self.targets.T
+
     def on_grid(self, edges: FloatArray) -> TerminalCost:  # noqa: ARG002
         """Refuse: a density knows no pairs."""
         raise InputError(

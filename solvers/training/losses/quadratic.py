@@ -74,6 +74,11 @@ class Quadratic(Loss):
 
         return terminal
 
+    def affine_derivative(self, nodes: Nodes) -> tuple[FloatArray, FloatArray]:
+        """Return 2 omega_i and -2 omega_i m_g."""
+        slope = 2.0 * nodes.weights
+        return slope, -slope * self.mean[:, None]
+
     def on_grid(self, edges: FloatArray) -> TerminalCost:
         """Return the loss by the midpoint rule, and 2 (x - m_g).
 
