@@ -94,7 +94,9 @@ def drive(
             log = places.logs / "prefect-server.log"
             server = stack.enter_context(EphemeralServer.start(_home(), log))
             stack.callback(settle)
-        warming = stack.enter_context(ThreadPoolExecutor(1)).submit(warm)
+        warming = stack.enter_context(ThreadPoolExecutor(1)).submit(
+            partial(warm, training="train" in study.header.steps)
+        )
         if resumed or not remote:
             crew = stack.enter_context(open_our_crew())
         session.crew = crew

@@ -170,6 +170,7 @@ def compute_shard(
 def _compute_shard(store: Store, results: Results, shard: Shard, redo: frozenset[int]) -> Token:
     step = store.study.step(shard.step)
     token = Token(shard)
+    step.prepare()
     start = time.perf_counter()
     tables = step.tables_in(store.study.header.steps)
     blocks = [read_block(store, step, table, shard, redo) for table in tables]

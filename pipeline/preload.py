@@ -1,6 +1,6 @@
-"""Imported by the fork server: the packages and kernels that a worker needs."""
+"""Imported by the fork server: packages that a worker needs, and kernels that all studies use."""
 
 import pipeline.compute  # noqa: F401
 from solvers.warm import warm
 
-warm()
+warm(training=False)

@@ -22,7 +22,7 @@ def run_study(
     """Compute what the store lacks, analyse, and return the store; see :meth:`Study.run`."""
     check_devices(study)
     places = run_folder(study, store)
-    warm()
+    warm(training="train" in study.header.steps)
     if workers == 1:
         with open_session(study, places) as session:
             run_stages(session)

@@ -6,6 +6,7 @@ issue 4807), so the processes of a host take turns here: the first compiles, the
 
 import contextlib
 import fcntl
+import functools
 import time
 from collections.abc import Iterator
 
@@ -32,12 +33,25 @@ from solvers.vector_particles import integrate_vectors
 from solvers.wasserstein import PiecewiseLinearCdf, PointMasses, w1
 
 
-def warm() -> float:
-    """Run every kernel on tiny inputs of the types used in production; return the seconds."""
+def warm(*, training: bool = True) -> float:
+    """Run every kernel on tiny inputs of the types used in production; return the seconds.
+
+    Args:
+        training: Whether to run the kernels of training too, half of the time.
+    """
     began = time.perf_counter()
     with _turn():
-        _run_every_kernel()
+        _run_kernels()
+    if training:
+        warm_training()
     return time.perf_counter() - began
+
+
+@functools.cache
+def warm_training() -> None:
+    """Do so with the kernels of training; once in a process."""
+    with _turn():
+        _run_kernels_of_training()
 
 
 @contextlib.contextmanager
@@ -50,7 +64,7 @@ def _turn() -> Iterator[None]:
         yield
 
 
-def _run_every_kernel() -> None:
+def _run_kernels() -> None:
     controls = Controls.of(1.0, "t")
     times = np.array([0.0, 0.01])
     sigma = ACTIVATIONS["tanh"]
@@ -68,7 +82,12 @@ def _run_every_kernel() -> None:
     w1(PointMasses([0.0, 1.0]), PointMasses([1.0]))
     flow = flow_map(law.support(), sigma, controls, times, [1])
     Stream(SampleTiles(law, 2, "iid-sorted"), flow).summary([[limit]])
-    problem = TrainingProblem(sigma, law, Quadratic(1.0), 1.0, 1.0, 0.01)
+
+
+def _run_kernels_of_training() -> None:
+    problem = TrainingProblem(
+        ACTIVATIONS["tanh"], Uniform(0.0, 1.0), Quadratic(1.0), 1.0, 1.0, 0.01
+    )
     for discretization in (
         LagrangianDiscretization(problem, 1),
         LagrangianDiscretization(problem, 1, "euler"),

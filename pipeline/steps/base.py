@@ -153,6 +153,8 @@ class Step:
         cost: nominal seconds of one core at a point, for planning and for sharing out work.
         max_dimension: of the space in which it can work.
         memory: bytes that a point takes at most; None if that is not known.
+        prepare: what a process does before it computes points, every time; not counted as their
+            time.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Step:
     cost: Callable[[Case], float]
     max_dimension: float = math.inf
     memory: Callable[[Case], float] | None = None
+    prepare: Callable[[], None] = lambda: None
 
     def peak_bytes(self, case: Case) -> int | None:
         """The memory that a point takes at most beside what its worker holds anyway.

@@ -26,6 +26,7 @@ from pipeline.steps.base import (
 from pipeline.training import Trained, mean_field_of, optimum_of, solve, warmer_gammas
 from solvers.training import StopReason
 from solvers.training.flow import HELD, SMALLEST_BLOCK
+from solvers.warm import warm_training
 
 STAGES = {"euler": 1, "ssprk3": 3, "rk4": 4}
 
@@ -180,4 +181,5 @@ def train(traits: Traits) -> Step:
         work=solve,
         cost=cost,
         memory=memory,
+        prepare=warm_training,
     )

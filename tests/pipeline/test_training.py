@@ -18,6 +18,7 @@ from pipeline.session import Summary, open_session, run_folder
 from pipeline.status import Status
 from pipeline.store import open_store
 from pipeline.study import Study
+from solvers import warm
 from solvers.training import linear_optimum
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -352,3 +353,22 @@ def test_settings_of_training_are_refused_where_nothing_is_trained(
     tiny[table] = tiny.get(table, {}) | keys
     with pytest.raises(StudyError, match=f"{named}: no step of .*; the step train does"):
         Study(**tiny)
+
+
+@pytest.mark.usefixtures("in_tmp")
+@pytest.mark.parametrize("steps", [["limit"], ["train"]])
+def test_the_kernels_of_training_are_made_ready_where_a_study_trains(
+    train: dict[str, Any], monkeypatch: pytest.MonkeyPatch, steps: list[str]
+) -> None:
+    times: list[str] = []
+    warm.warm_training.cache_clear()
+    monkeypatch.setattr(warm, "_run_kernels_of_training", lambda: times.append("run"))
+    train["study"]["steps"], train["axes"] = steps, {"activation": ["tanh"]}
+    if steps == ["limit"]:
+        train["problem"]["controls"] = {"w": 1.0, "b": 0.0}
+        train["axes"]["cells"] = [50]
+        del train["training"]
+    else:
+        train["problem"]["gamma"] = 0.1
+    run(train)
+    assert times == ["run"] * (steps == ["train"])
