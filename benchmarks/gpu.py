@@ -17,10 +17,10 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from typing import Any
 
 import harness
+import numba.cuda
 import numpy as np
 from particles import OPERATIONS, RK4_OPERATIONS
 
@@ -34,7 +34,7 @@ from solvers.particles import INTEGRATORS, integrate
 from solvers.stages import stage_controls
 from solvers.time_grid import time_grid
 
-cuda: Any = import_module("numba.cuda")
+cuda: Any = numba.cuda
 
 CONTROLS = Controls.of("exp(t) - 1", "-5*t**2 + t")
 TIMES, INDICES = time_grid(1.0, 1e-2, (), [1.0])

@@ -20,9 +20,9 @@ GPU. Kernels are compiled at their first launch, which takes seconds, and not ke
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
+import numba.cuda
 import numpy as np
 
 from solvers.activations import IDENTITY, RELU, SIGMOID, TANH
@@ -30,8 +30,8 @@ from solvers.arrays import FloatArray, Poll
 from solvers.exp import LARGEST
 from solvers.particles import Move, in_blocks
 
-cuda: Any = import_module("numba.cuda")  # its types do not know what kernels call
-CudaAPIError: Any = import_module("numba.cuda.cudadrv.driver").CudaAPIError
+cuda: Any = numba.cuda  # its types do not know what kernels call
+CudaAPIError: Any = numba.cuda.cudadrv.driver.CudaAPIError
 cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # few particles are no mistake
 
 THREADS = 256
