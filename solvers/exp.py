@@ -10,9 +10,9 @@ Numba's wheels carry no vector mathematics library; ``math.exp`` in a loop is a 
   that keeps intermediate results away from underflow and overflow, come with the rounding constant.
 
 exp (of x <= 0), tanh, sigmoid, cos and sin are within 2 units in the last place of the exact value
-for every argument, subnormal results included, save that cos and sin are NaN from 2^50 on, where
-neighbouring floats lie 1/4 apart and more. tanh is odd to the bit, and keeps the sign of zero. tanh
-and sigmoid saturate without overflow. cos and sin may leave [-1, 1] by one such unit. NaN
+for every argument, subnormal results included, save that cos and sin are NaN from 2^47 on, where
+neighbouring floats lie 1/32 apart and more. tanh is odd to the bit, and keeps the sign of zero.
+tanh and sigmoid saturate without overflow. cos and sin may leave [-1, 1] by one such unit. NaN
 propagates.
 """
 
@@ -32,7 +32,7 @@ ONE_OVER_PI = 0.3183098861837907
 PI_HIGH = 3.141592653589793
 PI_MIDDLE = 1.2246467991473532e-16
 PI_LOW = -2.9947698097183397e-33
-LARGEST = 2.0**50
+LARGEST = 2.0**47
 
 SHIFT = 64  # e^x is kept as 2^64 e^x or 2^-64 e^x, which is a normal number
 SMALL = 2.0**-SHIFT
@@ -71,18 +71,18 @@ def _expm1(r: float) -> float:
 
 
 @inlined
-def _scaled_exp(x: float, shift: float) -> float:
-    """Return 2^shift e^x where that is a normal number; ln 2 counts to 107 bits."""
+def _parts(x: float, shift: float) -> tuple[float, float]:
+    """Return p and q, 2^shift e^x = p + p q, p a normal number; ln 2 counts to 107 bits."""
     n, power = _split(x, shift)
-    rest = _expm1(fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)))
-    return fma(power, rest, power)
+    return power, _expm1(fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)))
 
 
 @inlined
 def exp_negative(x: float) -> float:
     """Return e^x for x <= 0."""
     x = UNDERFLOW if x < UNDERFLOW else x
-    return _scaled_exp(x, SHIFT) * SMALL
+    power, rest = _parts(x, SHIFT)
+    return fma(power, rest, power) * SMALL
 
 
 @inlined
@@ -113,10 +113,17 @@ def tanh_derivative(x: float) -> float:
 
 @inlined
 def sigmoid(x: float) -> float:
-    """Return 1 / (1 + exp(-x)), numerator and denominator scaled by 2^-64."""
+    """Return 1 / (1 + exp(-x)), numerator and denominator scaled by 2^-64.
+
+    1 + 2^n is exact but for n > 52, where `low` is what was lost. So the denominator is rounded
+    once; half a unit of it can be a whole one of the quotient.
+    """
     x = UNDERFLOW if x < UNDERFLOW else x
     x = -SATURATED if x > -SATURATED else x
-    return SMALL / (SMALL + _scaled_exp(-x, -SHIFT))
+    power, rest = _parts(-x, -SHIFT)
+    top = SMALL + power
+    low = SMALL - (top - power)
+    return SMALL / (top + fma(power, rest, low))
 
 
 @inlined
@@ -134,7 +141,7 @@ def _signed_sine(x: float, m: float, shifted: float) -> float:
     p = q * q
     even = fma(fma(fma(S6, p, S4), p, S2), p, S0)
     odd = fma(fma(fma(S7, p, S5), p, S3), p, S1)
-    sine = fma(fma(odd, q, even) * q, r, r)
+    sine = fma(fma(odd, q, even), q * r, r)
     value = bits_float(float_bits(sine) ^ (float_bits(shifted) << 63))
     return value if math.fabs(x) < LARGEST else math.nan
 

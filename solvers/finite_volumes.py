@@ -150,6 +150,7 @@ def advance(
     flux, ahead = work[0], work[0, 1:]
     for j in range(h.shape[0]):
         ratio = h[j] / dx
+        _ghosts(u, mode + LEFT + RIGHT)  # a tile before a last one of one cell reads a ghost cell
         for p in range(0, cells, TILE):
             q = min(p + TILE, cells)
             tile = mode + LEFT * (p == 0) + RIGHT * (q == cells)

@@ -89,7 +89,7 @@ class EulerianDiscretization(Discretization):
         self._condition = CflCondition(problem.activation, self.edges, self._dx, cfl, MOST_SUBSTEPS)
         self._law = problem.initial
         self._support = self._law.support(MASS_TOLERANCE)
-        self._work, self._averages = work_space(), np.empty(cells + 4)
+        self._work, self._averages = work_space(), np.zeros(cells + 4)
         self._outflow = np.zeros(2)  # of closed boundaries: no mass, and not used
         self._density = np.empty((intervals + 1, cells))
         self._adjoint = np.empty((intervals + 1, cells))

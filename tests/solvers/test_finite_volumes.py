@@ -106,6 +106,19 @@ def test_one_pass_in_tiles_has_the_bits_of_three_passes(cells: int, mode: int) -
     assert plain.any()
 
 
+@pytest.mark.parametrize("mode", [*MODES, LINEAR + POSITIVITY])
+@pytest.mark.parametrize("cells", [2, 9, TILE, TILE + 1, TILE + 2, 3 * TILE + 1])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_nothing_that_stood_in_ghost_cells_counts(cells: int, mode: int, sign: float) -> None:
+    _, faces, dx, table = problem(cells, 5)
+    u = np.full(cells + 4, np.nan)
+    u[2:-2] = 2.0 + np.sin(9.0 * faces[1:])  # not zero at the boundaries
+    code = ACTIVATIONS["sigmoid"].code
+    plain, _ = three_passes(u[2:-2].copy(), code, sign, mode, faces, table, dx)
+    advance(u, code, sign, mode, faces, *table, dx, dx**2, work_space(), np.zeros(2))
+    np.testing.assert_array_equal(u[2:-2], plain)
+
+
 def exact_faces(u: list[Fraction], epsilon: Fraction) -> tuple[Fraction, Fraction]:
     """The reconstruction as the formulas stand, in rational numbers."""
     sl, sr = u[1] - u[0], u[2] - u[1]
