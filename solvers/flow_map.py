@@ -17,6 +17,12 @@ measured, not proved: a feature of Phi_t that leaves no trace in 22 points of a 
 missed. On the pieces that are left none is to be expected: those of relu are linear, and where an
 analytic map has terms of degree 6 of 1e-13, those of degree 17 are far below rounding.
 
+Where the map is steep its value at x cannot be had better than to eps |x| |slope|: so far does
+rounding x alone move a particle, in the steps as in the polynomial. There the tolerance is relative
+to |x| |slope|, with x and slope of the piece itself; the x of other pieces says nothing, since
+beside an unstable point at 0 floating-point numbers are dense. The tolerance gives way only so far,
+to 1e-10 of the largest position; where that is not reached, the map is refused.
+
 Sorted particles are pushed by marching through the pieces: all that lie in one piece see the same
 six coefficients, so the loop over them is five fused multiply-adds without a branch or a gather,
 which LLVM vectorises; only where a piece ends there is a branch, and a bisection. Blocks of
@@ -34,7 +40,7 @@ from numpy.polynomial import chebyshev as series_tools
 from numpy.typing import ArrayLike
 
 from solvers.activations import Activation
-from solvers.arrays import FloatArray, IntArray, Poll, freeze, increasing
+from solvers.arrays import BoolArray, FloatArray, IntArray, Poll, freeze, increasing
 from solvers.characteristics import Reference, flow_coefficients
 from solvers.chebyshev import MATRIX, POINTS, PROBE_VALUES, PROBES
 from solvers.controls import Controls
@@ -48,9 +54,13 @@ from solvers.stages import stage_controls
 DEGREE = 5
 TOLERANCE = 1e-13
 FIRST_PIECES = 8
+STEEPEST = 1e3  # how far the tolerance may give way, in largest positions
 MAX_BISECTED = 20_000
 BLOCK = 2048
 NARROWEST = 1e-14
+SMALLEST = np.finfo(np.float64).tiny / NARROWEST  # 2 / SMALLEST is finite
+FALL = 1e-12  # of a position behind the one before it: rounding
+INSTEAD = 'push the particles one by one (push = "direct")'
 MONOMIALS = np.zeros((DEGREE + 1, DEGREE + 1))
 for _k in range(DEGREE + 1):
     MONOMIALS[_k, : _k + 1] = series_tools.cheb2poly(np.eye(DEGREE + 1)[_k, : _k + 1])
@@ -140,7 +150,8 @@ class FlowMap:
     Attributes:
         edges: Ends of the pieces, shape (P + 1,).
         coefficients: Those of the polynomials of :func:`push_sorted`, shape (S, P, 6).
-        error: Bound on the error at each output time, absolute, shape (S,).
+        error: Estimate of the error at each output time, absolute, shape (S,): that of the tables.
+            Rounding errors of the steps, and of evaluation, come on top.
         beyond: What takes points beyond the pieces to all output times, shape (S, n).
         still: Whether the first output time is 0, where nothing has moved yet.
         device: What evaluates the polynomials, "cpu" or "gpu".
@@ -228,9 +239,9 @@ def flow_map(
         times: The ends of the steps, shape (n + 1,).
         snapshot_indices: Indices into `times` of the output times, increasing, shape (S,).
         integrator: "euler", "ssprk3" or "rk4".
-        tolerance: Bound on the error, relative to the largest position at each output time or,
-            where the map is steep, to its slope times the largest initial position: rounding that
-            position alone moves the particle as far.
+        tolerance: The error that is allowed, relative to the largest position at each output time
+            or, where the map is steep, to its slope times the initial position, but to no more
+            than 1000 times the largest position.
         poll: Called every fraction of a second; may raise PointTimeoutError.
         device: What is to evaluate the map, "cpu" or "gpu"; the processor tabulates it.
 
@@ -258,8 +269,7 @@ def flow_map(
 def _distinct(points: FloatArray) -> FloatArray:
     """Return the points in order, the ends and those not closer to the last than rounding."""
     edges = np.unique(points)
-    narrowest = NARROWEST * np.abs(edges[[0, -1]]).max()
-    kept = np.concatenate([[True], np.diff(edges) > narrowest])
+    kept = np.append(True, ~_narrow(edges[:-1], edges[1:]))
     kept[-1] = True
     return np.asarray(edges[kept])
 
@@ -268,14 +278,12 @@ def _bisected(
     flow: DiscreteFlow, edges: FloatArray, tolerance: float, poll: Poll | None
 ) -> FlowMap:
     """Bisect the pieces, level by level, until all are good."""
-    start = np.abs(edges[[0, -1]]).max()
     span = np.abs(flow(edges[[0, -1]], poll)).max(axis=1)[:, None]
     low, high = edges[:-1], edges[1:]
     done: list[tuple[FloatArray, FloatArray, FloatArray]] = []
     error, left_over = np.zeros(flow.indices.size), MAX_BISECTED
     while True:
-        coefficients, missed, rise = _fit(flow, low, high, poll)
-        scale = np.maximum(span, rise / (high - low) * start)
+        coefficients, missed, scale = _fit(flow, low, high, span, poll)
         good = (missed <= tolerance * scale).all(axis=0)
         done.append((low[good], high[good], coefficients[:, good]))
         error = np.maximum(error, missed[:, good].max(axis=1, initial=0.0))
@@ -283,7 +291,7 @@ def _bisected(
         if low.size == 0:
             return _joined(done, error, flow)
         left_over -= low.size
-        _check_pieces(low, high, left_over, float(missed[:, ~good].max()))
+        _check_pieces(low, high, left_over, missed[:, ~good])
         middle = 0.5 * low + 0.5 * high
         low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
 
@@ -304,38 +312,54 @@ def _joined(
     )
 
 
-def _check_pieces(low: FloatArray, high: FloatArray, left_over: int, missed: float) -> None:
+def _narrow(low: FloatArray, high: FloatArray) -> BoolArray:
+    """Whether pieces are too narrow for numbers, relative to their ends or, beside 0, at all."""
+    size = np.maximum(np.abs(low), np.abs(high))
+    return np.asarray(high - low < np.maximum(NARROWEST * size, SMALLEST))
+
+
+def _check_pieces(low: FloatArray, high: FloatArray, left_over: int, missed: FloatArray) -> None:
     """See that bisection can go on."""
-    narrow = np.min((high - low) / np.maximum(np.abs(low), np.abs(high)))
-    if left_over < 0 or narrow < NARROWEST:
+    if left_over < 0 or _narrow(low, high).any():
+        worst = int(np.argmax(missed.max(axis=0)))
         raise FlowMapError(
-            f"the flow map cannot be tabulated near x = {low[0]:.12g}: an error of {missed:.2g} is"
-            " left, as where a flow amplifies rounding errors; push the particles one by one"
+            f"the flow map cannot be tabulated near x = {low[worst]:.12g}: an error of"
+            f" {missed[:, worst].max():.2g} is left, as where a flow amplifies rounding errors;"
+            f" {INSTEAD}"
         )
 
 
 def _fit(
-    flow: DiscreteFlow, low: FloatArray, high: FloatArray, poll: Poll | None
+    flow: DiscreteFlow, low: FloatArray, high: FloatArray, span: FloatArray, poll: Poll | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return polynomials on the pieces, shape (S, P, 6), bounds on their errors, and rises."""
+    """Return polynomials on the pieces, shape (S, P, 6), their errors, and what these scale with.
+
+    Args:
+        flow: What is tabulated.
+        low: Left ends of the pieces, shape (P,).
+        high: Right ends.
+        span: The largest position at each output time, shape (S, 1).
+        poll: May raise PointTimeoutError.
+    """
     centre, half = 0.5 * (low + high)[:, None], 0.5 * (high - low)[:, None]
     nodes = np.clip(centre + half * np.append(POINTS, PROBES), low[:, None], high[:, None])
     values = flow(nodes.ravel(), poll).reshape(-1, *nodes.shape)
+    distance = np.maximum(np.abs(low), np.abs(high)) / (high - low)
+    scale = np.clip(np.ptp(values, axis=-1) * distance, span, STEEPEST * span)
     order = np.argsort(nodes[0])
-    _check_order(nodes[:, order], values[..., order])
+    _check_order(nodes[:, order], values[..., order], FALL * scale)
     series = values[..., : POINTS.size] @ MATRIX.T
     missed = np.abs(series @ PROBE_VALUES.T - values[..., POINTS.size :]).max(axis=-1)
     missed += np.abs(series[..., DEGREE + 1 :]).sum(axis=-1)
-    return series[..., : DEGREE + 1] @ MONOMIALS, missed, np.ptp(values, axis=-1)
+    return series[..., : DEGREE + 1] @ MONOMIALS, missed, scale
 
 
-def _check_order(points: FloatArray, values: FloatArray) -> None:
-    """See that the steps keep the order of particles."""
-    rounding = 1e-12 * np.abs(values).max(initial=0.0)
-    falls = (np.diff(values, axis=-1) < -rounding).any(axis=(0, 2))
+def _check_order(points: FloatArray, values: FloatArray, rounding: FloatArray) -> None:
+    """See that the steps keep the order of particles at each output time."""
+    falls = (np.diff(values, axis=-1) < -rounding[..., None]).any(axis=(0, 2))
     if falls.any():
         at = points[np.argmax(falls), 0]
         raise FlowMapError(
             f"the steps do not keep the order of the particles near x = {at:.12g}: take smaller"
-            " ones, or push the particles one by one"
+            f" ones, or {INSTEAD}"
         )

@@ -21,13 +21,14 @@ from solvers.absolute_cubic import (
     two_samples,
 )
 from solvers.arrays import FloatArray, increasing, vector
-from solvers.errors import MeasureError
+from solvers.errors import MeasureError, NonFiniteError
 
 MASS_TOLERANCE = 1e-9
 NARROW = 1e-60
 WORK = 1024
 _FLAT = (0, 3)
 MAX_POSITION = 1e150  # beyond it distances overflow
+MAX_FALL = 1e-9  # of a streamed point behind the one before it, relative to the largest of all
 
 
 class Measure:
@@ -346,9 +347,30 @@ class StreamedW1:
         self._particles, self._taken = particles, 0
         self._state = (-1, np.inf, 0.0, 0.0)
         self._work = np.empty(WORK)
+        self._last, self._largest, self._fall = -np.inf, 0.0, 0.0
 
     def add(self, points: FloatArray) -> None:
-        """Take the next points, in increasing order up to rounding, shape (n,)."""
+        """Take the next points, in increasing order up to rounding, shape (n,).
+
+        Raises:
+            NonFiniteError: if one is NaN or so large that distances overflow.
+        """
+        if not points.size:
+            return
+        largest, falls = extent(points)
+        if not largest <= MAX_POSITION:
+            raise NonFiniteError(
+                f"a point of a sample is {largest:g} in size: at most {MAX_POSITION:g} is allowed"
+            )
+        self._largest = max(self._largest, largest)
+        self._fall = max(self._fall, self._last - float(points[0]))
+        if falls:
+            self._fall = max(self._fall, float(np.max(points[:-1] - points[1:])))
+        self._last = float(points[-1])
+        self.take(points)
+
+    def take(self, points: FloatArray) -> None:
+        """Do what `add` does with points that are known to be finite and in order."""
         if self._taken == 0:
             self._state = (-1, min(float(points[0]), float(self._law[0][0])), 0.0, 0.0)
         self._state = sweep_sample(
@@ -360,10 +382,15 @@ class StreamedW1:
         """Return W1.
 
         Raises:
-            MeasureError: if not all points have come.
+            MeasureError: if not all points have come, or not in order.
         """
         if self._taken != self._particles:
             raise MeasureError(f"{self._taken} points of {self._particles} have come")
+        if self._fall > MAX_FALL * self._largest:
+            raise MeasureError(
+                f"points are not in increasing order: one lies {self._fall:.2g} left of the one"
+                " before"
+            )
         return float(sweep_rest(*self._law, self._state))
 
 
@@ -393,5 +420,5 @@ def w1(mu: Measure, nu: Measure) -> float:
         return float(absolute_difference(*_arrays(mu), *_arrays(nu)))
     sample, law = (mu, nu) if samples[0] else (nu, mu)
     stream = StreamedW1(law, sample.knots.size)
-    stream.add(_plain(sample.knots))
+    stream.take(_plain(sample.knots))
     return stream.distance()

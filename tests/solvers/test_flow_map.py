@@ -91,7 +91,7 @@ def test_the_error_is_that_of_what_was_asked_for() -> None:
         largest = np.abs(found(np.array(law.support()))).max(axis=1)
         assert np.all(missed <= found.error)
         assert np.all(found.error <= 1.5 * tolerance * largest)
-        assert np.all(missed >= 1e-4 * found.error)  # a bound, not a guess far above
+        assert np.all(missed >= 1e-4 * found.error)  # not a guess far above
         pieces.append(found.edges.size - 1)
     assert pieces[0] < pieces[1] < pieces[2]
     # a polynomial of degree 5: pieces shrink like the sixth root of the tolerance
@@ -121,6 +121,60 @@ def test_steps_that_do_not_keep_the_order_are_refused() -> None:
     times, indices = time_grid(1.0, 0.5, (), [1.0])
     with pytest.raises(FlowMapError, match="do not keep the order of the particles near x = "):
         flow_map((-1.0, 1.0), ACTIVATIONS["tanh"], Controls.of(-5.0, 0.0), times, indices, "euler")
+
+
+def test_the_order_is_that_at_each_output_time() -> None:
+    """One step reverses it, a hundred do not and are larger by seventeen orders of magnitude."""
+    times, indices = time_grid(10.0, 0.1, (), [0.1, 10.0])
+    with pytest.raises(FlowMapError, match="do not keep the order"):
+        flow_map(
+            (0.0, 1.0), ACTIVATIONS["identity"], Controls.of(-25.0, 0.0), times, indices, "euler"
+        )
+
+
+@pytest.mark.parametrize(
+    ("w", "horizon", "step", "steepest"), [(1.0, 20.0, 0.05, 1e7), (1000.0, 1.0, 0.1, 1e50)]
+)
+def test_beside_an_unstable_point(w: float, horizon: float, step: float, steepest: float) -> None:
+    """The map is steep at 0, but there numbers are dense: rounding the initial position is little.
+
+    Rounding another one, relative to which an error might be small, is much.
+    """
+    times, indices = time_grid(horizon, step, (), [horizon])
+    sigma, controls = ACTIVATIONS["tanh"], Controls.of(w, 0.0)
+    found = flow_map((-1.0, 1.0), sigma, controls, times, indices)
+    x = 10.0 ** np.arange(-70.0, 0.0, 0.25)
+    x = np.concatenate([-x[::-1], [0.0], x])
+    expected = integrate(x, sigma, controls, times, indices)
+    assert (np.diff(expected) / np.diff(x)).max() > steepest
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(found(x), expected, rtol=0, atol=1e-12 * largest)
+    assert np.all(found.error <= 1e-12 * largest)
+
+
+@pytest.mark.parametrize(
+    ("b", "near"), [(0.0, r"-?[0-9.]+e-29\d:"), (300.0, r"-0\.3")], ids=["at 0", "elsewhere"]
+)
+def test_a_flow_as_steep_as_a_jump_is_refused(b: float, near: str) -> None:
+    """At 0 not even the smallest numbers resolve it, elsewhere rounding hides it."""
+    times, indices = time_grid(4.0, 0.01, (), [4.0])
+    controls = Controls.of(1000.0, b)
+    with pytest.raises(FlowMapError, match=f'near x = {near}.* \\(push = "direct"\\)'):
+        flow_map((-1.0, 0.9), ACTIVATIONS["tanh"], controls, times, indices, "euler")
+
+
+def test_what_rounding_amplifies_is_either_accurate_or_refused() -> None:
+    """An unstable point away from 0: positions scatter by about eps exp(T)."""
+    sigma, controls = ACTIVATIONS["tanh"], Controls.of(1.0, 0.3)
+    times, indices = time_grid(8.0, 0.05, (), [8.0])
+    found = flow_map((-0.4, -0.2), sigma, controls, times, indices)
+    x = np.linspace(-0.4, -0.2, 5001)
+    expected = integrate(x, sigma, controls, times, indices)
+    missed, largest = np.abs(found(x) - expected).max(), np.abs(expected).max()
+    assert 1e-13 * largest < missed <= found.error[0] + 1e-13 * largest <= 1e-10 * largest
+    times, indices = time_grid(25.0, 0.25, (), [25.0])
+    with pytest.raises(FlowMapError, match=r"near x = -0\.(29|3)"):
+        flow_map((-0.4, -0.2), sigma, controls, times, indices)
 
 
 def test_what_cannot_be_resolved_is_refused() -> None:

@@ -10,7 +10,7 @@ from solvers.arrays import FloatArray
 from solvers.characteristics import Reference, reference
 from solvers.controls import Controls
 from solvers.distributions import Beta, Mixture, Normal, Samples, Uniform
-from solvers.errors import InputError, MeasureError, PointTimeoutError
+from solvers.errors import InputError, MeasureError, NonFiniteError, PointTimeoutError
 from solvers.flow_map import FlowMap, exact_flow, flow_map
 from solvers.particles import integrate, moments
 from solvers.sampling import SAMPLINGS, TILE, SampleTiles, SortedUniforms, sample, sorted_uniforms
@@ -109,6 +109,30 @@ def test_points_that_fall_back_by_rounding_are_nothing() -> None:
     stream = StreamedW1(laws()[1], 3000)
     stream.add(fallen)
     assert stream.distance() == pytest.approx(w1(PointMasses(fallen), laws()[1]), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    "points", [[np.nan, 1.0, 2.0], [0.0, np.nan, 2.0], [0.0, np.inf, np.inf], [-1e200, 0.0, 1.0]]
+)
+def test_points_that_are_not_finite_are_refused(points: list[float]) -> None:
+    with pytest.raises(NonFiniteError, match=r"a point of a sample is (nan|inf|1e\+200) in size"):
+        StreamedW1(laws()[0], 3).add(np.array(points))
+
+
+@pytest.mark.parametrize("parts", [[[0.0, 3.0, 2.0]], [[0.0, 3.0], [2.0]]])
+def test_points_out_of_order_are_refused(parts: list[list[float]]) -> None:
+    stream = StreamedW1(laws()[0], 3)
+    for points in parts:
+        stream.add(np.array(points))
+    with pytest.raises(MeasureError, match="not in increasing order: one lies 1 left"):
+        stream.distance()
+
+
+def test_a_part_may_be_empty() -> None:
+    stream = StreamedW1(laws()[0], 2)
+    for points in ([], [0.5], [], [1.0]):
+        stream.add(np.array(points))
+    assert stream.distance() == w1(PointMasses([0.5, 1.0]), laws()[0])
 
 
 def test_missing_points_are_noticed() -> None:
