@@ -249,6 +249,8 @@ def run(summary: str | None, heading: str, section: Callable[[Options], str]) ->
     parser.add_argument("--full", action="store_true", help="measure the largest sizes too")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to write it into")
     given = parser.parse_args()
+    if given.write and not given.write.parent.is_dir():
+        parser.error(f"--write {given.write}: the folder {given.write.parent} does not exist")
     text = section(Options(given.full, given.write))
     print(text)
     if given.write:

@@ -34,6 +34,7 @@ WORKERS = 2
 COLUMNS = 100
 LIMIT = 600.0
 MANY = 10**5
+AT_THE_END = "pipefunc, at the end"
 
 Measured = tuple[float, np.ndarray]
 """Seconds, and the sums as they are read back from disk, in the order of the grid."""
@@ -73,7 +74,7 @@ def grid(points: int) -> tuple[list[float], list[float]]:
 
 
 def meanfield(points: int, folder: Path, workers: int = WORKERS) -> Measured:
-    """A study with a step of one's own; every point, its status, and checksums of both."""
+    """A study with a step of one's own; points, their status, checksums of both, as shards end."""
     import xarray as xr
 
     from pipeline.local_cluster import local_client
@@ -170,19 +171,25 @@ def joblib_memory(points: int, folder: Path) -> Measured:
     return seconds, np.array([cached(xs[0], y) for y in ys])  # a millisecond each
 
 
-def pipefunc_map(points: int, folder: Path) -> Measured:
+def pipefunc_map(points: int, folder: Path, storage: str = "file_array") -> Measured:
     """``Pipeline.map`` with a mapspec: a file a point, as it ends."""
     from pipefunc import PipeFunc, Pipeline
     from pipefunc.map import load_outputs
 
     xs, ys = grid(points)
     pipeline = Pipeline([PipeFunc(add, "number", mapspec="x[i], y[j] -> number[i, j]")])
+    run = folder / "run"
     with ProcessPoolExecutor(WORKERS) as pool:
         list(pool.map(add, xs, xs))
         began = time.perf_counter()
-        pipeline.map({"x": xs, "y": ys}, run_folder=folder / "run", executor=pool)
+        pipeline.map({"x": xs, "y": ys}, run_folder=run, executor=pool, storage=storage)
         seconds = time.perf_counter() - began
-    return seconds, np.asarray(load_outputs("number", run_folder=folder / "run"), float).ravel()
+    return seconds, np.asarray(load_outputs("number", run_folder=run), float).ravel()
+
+
+def pipefunc_at_the_end(points: int, folder: Path) -> Measured:
+    """The same with ``storage="dict"``: one file, at the end; a crash loses all."""
+    return pipefunc_map(points, folder, storage="dict")
 
 
 def xyzpy_harvest(points: int, folder: Path) -> Measured:
@@ -227,15 +234,16 @@ PROGRAMS: dict[str, Callable[[int, Path], Measured]] = {
     "meanfield": meanfield,
     "alone": alone,
     "pipefunc": pipefunc_map,
+    AT_THE_END: pipefunc_at_the_end,
     "xyzpy": xyzpy_harvest,
     "xsweep": xsweep_sweep,
     "joblib": joblib_memory,
     "dask": dask_map,
     "prefect": prefect_map,
 }
-TENS = dict.fromkeys(("meanfield", "pipefunc", "xyzpy", "xsweep", "joblib"), 10**4)
+TENS = dict.fromkeys(("meanfield", "pipefunc", AT_THE_END, "xyzpy", "xsweep", "joblib"), 10**4)
 HUNDREDS = dict.fromkeys(TENS, 10**5)
-MILLION = dict.fromkeys(("meanfield", "pipefunc"), 10**6)
+MILLION = dict.fromkeys(("meanfield", "pipefunc", AT_THE_END), 10**6)
 SLOW = dict.fromkeys(("meanfield", "dask", "prefect"), 10**3)
 
 
@@ -283,12 +291,18 @@ Found = dict[str, float]
 
 def in_turns(sizes: Mapping[str, int], turns: int) -> dict[str, list[Found]]:
     """Return what programs took, by name; those that are not installed are left out."""
-    present = {n: p for n, p in sizes.items() if n in ("meanfield", "alone") or harness.peer(n)}
+    ours = ("meanfield", "alone")
+    present = {n: p for n, p in sizes.items() if n in ours or harness.peer(package(n))}
     found: dict[str, list[Found]] = {name: [] for name in present}
     for _ in range(turns):
         for name, points in present.items():
             found[name].append(in_process(name, points))
     return found
+
+
+def package(name: str) -> str:
+    """Return the package of a program, whose name may say more after a comma."""
+    return name.partition(",")[0]
 
 
 def in_process(name: str, points: int) -> Found:
@@ -363,7 +377,9 @@ disk; written by
 
 Each measurement is a process of its own, the programs in turns; medians of {turns} turns (one with
 a million points), and in brackets the least and the largest. The driver's memory is its peak, with
-the scheduler where there is one (Dask's runs in the same process).
+the scheduler where there is one (Dask's runs in the same process). A program that keeps "at the
+end" holds all results in the driver's memory until the last point and loses them if it crashes; the
+others, this package among them, keep points while the run goes on, which is what they pay for.
 
 {machine}
 
@@ -392,9 +408,10 @@ def section(options: harness.Options) -> str:
     one, two = (np.array([turn["seconds"] for turn in found]) for found in workers.values())
     sizes = [10**3, 10**4, 10**5, *([10**6] if options.full else [])]
     growing, figure = growth(sizes, options.page)
+    packages = dict.fromkeys(package(name) for name in TENS if name != "meanfield")
     return TEXT.format(
         turns=turns,
-        machine=harness.machine("zarr", "dask", *(name for name in TENS if name != "meanfield")),
+        machine=harness.machine("zarr", "dask", *packages),
         rows=harness.table(HEADER, *rows),
         many=MANY,
         one=harness.spread(one),

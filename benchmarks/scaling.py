@@ -317,7 +317,7 @@ def growth(crews: Sequence[int], each: int, page: Path | None) -> tuple[str, str
 
 def section(options: harness.Options) -> str:
     """Measure, and return the section."""
-    seeds, turns = (32, 3) if options.full else (8, 1)
+    seeds, turns = (16, harness.TURNS) if options.full else (8, 1)
     machine = harness.machine("dask")
     two = two_workers(seeds, turns)
     many = simulated(*(1000, 10**6) if options.full else (100, 10**5))

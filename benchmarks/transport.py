@@ -3,11 +3,11 @@
     python benchmarks/transport.py [--write docs/performance.md]
 
 The same scheme (CWENO3, local Lax-Friedrichs, SSP-RK3) is written for whole arrays in NumPy and in
-JAX, where all steps are one jitted ``lax.scan``; both give the numbers of this package to rounding,
-which is checked. PyClaw and py-pde have other schemes: PyClaw's SharpClaw with WENO5 and SSP-RK3 on
-a constant velocity (its compiled Riemann solvers know no conservative equation with a variable
-one), so it evaluates no activation; py-pde central differences of order 2 in RK4. They are measured
-per cell and stage all the same.
+JAX, by the same formulas; in JAX all steps are one jitted ``lax.scan``. Both give the numbers of
+this package to rounding, which is checked. PyClaw and py-pde have other schemes: PyClaw's SharpClaw
+with WENO5 and SSP-RK3 on a constant velocity (its compiled Riemann solvers know no conservative
+equation with a variable one), so it evaluates no activation; py-pde central differences of order 2
+in RK4. They are measured per cell and stage all the same.
 """
 
 import harness
@@ -211,11 +211,11 @@ def on_two_cores() -> str:
 
 TEXT = """\
 Nanoseconds a cell and stage of the finite-volume kernel (CWENO3, local Lax–Friedrichs, SSP-RK3),
-against the same scheme for whole arrays in NumPy and in JAX (one jitted `lax.scan`; the numbers
-agree to {agreement:.0e}), and against two packages with other schemes: PyClaw's SharpClaw (WENO5,
-SSP-RK3, a constant velocity and so no activation to evaluate) and py-pde (central differences,
-RK4), a scheme of a few operations a cell that oscillates at jumps; it is not counted among the
-peers in the last column but one. One thread each. Written by
+against the same formulas for whole arrays in NumPy and in JAX (one division a cell in CWENO3; in
+JAX one jitted `lax.scan`; the numbers agree to {agreement:.0e}), and against two packages with
+other schemes: PyClaw's SharpClaw (WENO5, SSP-RK3, a constant velocity and so no activation to
+evaluate) and py-pde (central differences, RK4), a scheme of a few operations a cell that oscillates
+at jumps; it is not counted among the peers in the last column but one. One thread each. Written by
 
     python benchmarks/transport.py --write docs/performance.md
 

@@ -1,5 +1,6 @@
 import importlib
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +38,22 @@ def test_a_new_section_stands_at_the_end(harness: ModuleType, tmp_path: Path) ->
     harness.write_section(page, "One", "1")
     harness.write_section(page, "Two (2)", "2")
     assert page.read_text() == "# Performance\n\n## One\n\n1\n\n## Two (2)\n\n2\n"
+
+
+def test_a_page_without_a_folder_is_refused_before_the_measurement(
+    harness: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", "--write", str(tmp_path / "absent" / "page.md")])
+    with pytest.raises(SystemExit) as stopped:
+        harness.run("A program.", "One", lambda _options: pytest.fail("it has measured"))
+    assert stopped.value.code == 2
+    assert f"the folder {tmp_path / 'absent'} does not exist" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["program", "--write", str(tmp_path / "page.md")])
+    harness.run("A program.", "One", lambda _options: "words")
+    assert "words" in (tmp_path / "page.md").read_text()
 
 
 def test_functions_are_called_in_turns_after_a_first_call(
