@@ -100,8 +100,9 @@ TEXT = """\
 W1 of two samples of M points each, and of a sorted sample and a law whose distribution function is
 a cubic on each of {knots} pieces, exactly: the same numbers as SciPy's and POT's to {apart:.0e},
 relatively. A ratio above 1 says how many times longer the peer takes. SciPy sorts what is sorted
-already; POT does not (`require_sort=False`). "Reading" is how many times as long as reading all
-points once from memory. Written by
+already; POT does not (`require_sort=False`). What is not sorted NumPy sorts on one core, for all
+three: two threads that picked and sorted half of a sample each took longer. "Reading" is how many
+times as long as reading all points once from memory. Written by
 
     python benchmarks/wasserstein.py --write docs/performance.md
 
