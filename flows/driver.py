@@ -29,14 +29,13 @@ from flows.server import (
 )
 from pipeline.cluster_settings import Cluster
 from pipeline.parcel import travelling
-from pipeline.run import run_stages
+from pipeline.run import make_ready, run_stages
 from pipeline.session import RunFolder, Session, Summary, open_session
 from pipeline.store import Store
 from pipeline.study import Study, point_count
 from pipeline.study_checks import check_devices
 from solvers import CACHE_DIRECTORY
 from solvers.cache import warning
-from solvers.warm import warm
 
 
 def drive(
@@ -94,9 +93,7 @@ def drive(
             log = places.logs / "prefect-server.log"
             server = stack.enter_context(EphemeralServer.start(_home(), log))
             stack.callback(settle)
-        warming = stack.enter_context(ThreadPoolExecutor(1)).submit(
-            partial(warm, training="train" in study.header.steps)
-        )
+        warming = stack.enter_context(ThreadPoolExecutor(1)).submit(make_ready, study)
         if resumed or not remote:
             crew = stack.enter_context(open_our_crew())
         session.crew = crew

@@ -1,5 +1,6 @@
 """Run a study without Prefect: every stage in turn, from the caller's thread."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,22 @@ from pipeline.study import Study
 from pipeline.study_checks import check_devices
 
 
+def make_ready(study: Study) -> float:
+    """Have the kernels that a study needs compiled; return the seconds."""
+    began = time.perf_counter()
+    warm(training=False)
+    for step in study.steps:
+        step.prepare()
+    return time.perf_counter() - began
+
+
 def run_study(
     study: Study, store: str | Path | Place | None = None, workers: int = 1
 ) -> "xr.DataTree":
     """Compute what the store lacks, analyse, and return the store; see :meth:`Study.run`."""
     check_devices(study)
     places = run_folder(study, store)
-    warm(training="train" in study.header.steps)
+    make_ready(study)
     if workers == 1:
         with open_session(study, places) as session:
             run_stages(session)
