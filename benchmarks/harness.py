@@ -35,10 +35,10 @@ from types import ModuleType
 
 import numpy as np
 
+import solvers.jit  # noqa: F401  # sets Numba up, before a program here compiles by it
+
 TURNS = 5
 LEAST_SECONDS = 0.01
-SETTLE_SECONDS = 0.1
-"""Before each turn: threads of the one before it (JAX's) wait busily, and would count as ours."""
 ABSENT = "absent"
 
 
@@ -86,7 +86,6 @@ def turns(
     for _ in range(repeats):
         for name, function in functions.items():
             gc.collect()
-            time.sleep(SETTLE_SECONDS)
             began = clock()
             for _ in range(calls[name]):
                 function()

@@ -10,6 +10,7 @@ only :mod:`solvers.gpu`, and the look for a GPU in :mod:`solvers.device`, import
 which is another compiler and keeps nothing on the disk.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -18,6 +19,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from solvers.cache import own_directory
@@ -33,7 +35,22 @@ def _features() -> str:
     return vars(numba.config)["CPU_FEATURES"] or f"{features},-prefer-256-bit"
 
 
-vars(numba.config).update(CACHE_DIR=str(own_directory()), CPU_FEATURES=_features())
+def _configure(features: str) -> None:
+    """Tell Numba where to keep kernels and for which features of the processor to compile them.
+
+    Numba reads the features once, when the first function of a process is given to it.
+    """
+    vars(numba.config).update(CACHE_DIR=str(own_directory()), CPU_FEATURES=features)
+    if cpu_target.target_context.codegen().magic_tuple()[-1] != features:
+        warnings.warn(
+            "Numba was used before solvers was imported, so kernels may be compiled for half of "
+            "this processor's vectors; import solvers.jit before the first numba.njit",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_configure(_features())
 
 F = TypeVar("F", bound=Callable[..., Any])
 

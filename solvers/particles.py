@@ -21,8 +21,9 @@ from solvers.controls import Controls
 from solvers.device import check_activation, check_device
 from solvers.errors import InputError, NonFiniteError
 from solvers.stages import stage_controls
+from solvers.tiles import work_space
 
-TILE = 512
+TILE = 1024  # 8 kB
 SUM_TILE = 4096
 STEP_BLOCK = 4096
 LARGEST_BLOCK = TILE * 65536
@@ -122,7 +123,7 @@ def _mover(x: FloatArray, code: int, integrator: str, device: str) -> Move:
         from solvers import gpu  # and with it the CUDA target of Numba
 
         return gpu.mover(x, code, integrator)
-    advance, tile = INTEGRATORS[integrator][0], np.empty(TILE)
+    advance, tile = INTEGRATORS[integrator][0], work_space(TILE)
 
     def move(h: FloatArray, w: FloatArray, b: FloatArray, poll: Poll | None) -> None:
         def run(start: int, stop: int) -> None:

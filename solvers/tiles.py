@@ -6,10 +6,23 @@ a few particles costs more than a block, for it is not vectorised. What happens 
 forgotten.
 """
 
+import math
+
+import numpy as np
+
 from solvers.arrays import FloatArray
 from solvers.jit import bare_kernel
 
 BLOCK = 64  # eight of the widest vectors
+LINE = 64  # bytes of a line of the caches
+
+
+def work_space(*shape: int) -> FloatArray:
+    """Return room for tiles from the start of a cache line on, so that no vector lies in two."""
+    size, item = math.prod(shape), np.dtype(np.float64).itemsize
+    room = np.empty(size + LINE // item)
+    first = -room.ctypes.data % LINE // item
+    return room[first : first + size].reshape(shape)
 
 
 @bare_kernel

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike
 from solvers.activations import Activation, sigma
 from solvers.arrays import FloatArray, Poll, freeze, increasing
 from solvers.errors import InputError, NonFiniteError
-from solvers.jit import bare_kernel, fma, interleave
+from solvers.jit import bare_kernel, fma, inlined, interleave
 from solvers.particles import STEP_BLOCK, check_indices, tiled_sum
 from solvers.stages import stage_controls
-from solvers.tiles import BLOCK, load, store
+from solvers.tiles import BLOCK, load, store, work_space
 from solvers.vector_controls import VectorControls
 
 TILE = 1024  # components: the stages of a tile of particles stay in cache, next to the processor
@@ -133,14 +133,16 @@ def _advance(
     """Take all particles through some steps, polling between blocks of tiles."""
     w, b = stage_controls(controls, ends, tableau.nodes)
     h = np.diff(ends)
-    tile = max(BLOCK, TILE // x.shape[0] // BLOCK * BLOCK)
-    work = np.empty((tableau.weights.size + 3, x.shape[0], tile))
+    blocks = min(TILE // x.shape[0], x.shape[1] + BLOCK - 1) // BLOCK
+    tile = max(blocks, 1) * BLOCK
+    rows = work_space(tableau.weights.size + 2, x.shape[0] * tile)
+    work = rows.reshape(-1, x.shape[0], tile)
     block = max(tile, POLL_EVERY * 64 // (h.size * x.shape[0] ** 2) // tile * tile)
     for start in range(0, x.shape[1], block):
         if poll is not None:
             poll()
         part = x[:, start : start + block]
-        advance_vectors(part, activation.code, h, w, b, tableau.matrix, tableau.weights, work)
+        advance_vectors(part, activation.code, h, w, b, tableau.matrix, tableau.weights, work, rows)
 
 
 @bare_kernel
@@ -153,6 +155,7 @@ def advance_vectors(
     matrix: FloatArray,
     weights: FloatArray,
     work: FloatArray,
+    rows: FloatArray,
 ) -> None:
     """Take every particle through all steps of an explicit Runge-Kutta method, tile by tile.
 
@@ -164,66 +167,83 @@ def advance_vectors(
         b: Control b likewise, shape (n, stages, d).
         matrix: Coefficients of the stages, shape (stages, stages), strictly lower triangular.
         weights: Weights of the stages, shape (stages,).
-        work: Work space, shape (stages + 3, d, tile).
+        work: Work space, shape (stages + 2, d, tile), the tile a whole number of blocks.
+        rows: The same numbers, shape (stages + 2, d tile).
     """
-    d, tile, stages = x.shape[0], work.shape[2], weights.shape[0]
-    u, y, z = work[stages], work[stages + 1], work[stages + 2, 0]
+    d, stages, tile = x.shape[0], weights.shape[0], work.shape[2]
+    u, y = rows[stages], rows[stages + 1]
     for start in range(0, x.shape[1], tile):
-        stop, n = min(start + tile, x.shape[1]), 0
+        stop = min(start + tile, x.shape[1])
         for c in range(d):
-            n = load(x[c, start:stop], u[c])
+            row = work[stages, c]
+            for i in range(load(x[c, start:stop], row), tile):
+                row[i] = row[0]
         for j in range(h.shape[0]):
             for s in range(stages):
-                for c in range(d):
-                    _combine(u[c, :n], h[j], matrix[s, :s], work, c, y[c, :n])
-                for c in range(d):
-                    _affine(w[j, s, c], b[j, s, c], y, z[:n])
-                    _activate(code, z[:n], work[s, c])
-            for c in range(d):
-                _combine(u[c, :n], h[j], weights, work, c, u[c, :n])
+                _combine(u, h[j], matrix[s, :s], rows, y)
+                _affine(w[j, s], b[j, s], work[stages + 1], work[s])
+                _activate(code, rows[s])
+            _combine(u, h[j], weights, rows, u)
         for c in range(d):
-            store(u[c], x[c, start:stop])
+            store(work[stages, c], x[c, start:stop])
 
 
 @bare_kernel
-def _combine(
-    u: FloatArray, h: float, factors: FloatArray, k: FloatArray, c: int, out: FloatArray
-) -> None:
-    """Write u + h (factors[0] k[0, c] + ...) into `out`."""
-    done, found = u, False
-    for r in range(factors.shape[0]):
-        a, row = h * factors[r], k[r, c]
-        if a != 0.0:
-            for i in range(out.shape[0]):
-                out[i] = fma(a, row[i], done[i])
-            done, found = out, True
-    if not found:
-        for i in range(out.shape[0]):
+def _combine(u: FloatArray, h: float, factors: FloatArray, k: FloatArray, out: FloatArray) -> None:
+    """Write u + h (factors[0] k[0] + ...) into `out`, four stages in one go."""
+    n, last = out.shape[0], factors.shape[0] - 1
+    if last < 0:
+        for i in range(n):
             out[i] = u[i]
+    elif not np.any(factors[:last]):
+        a, row = h * factors[last], k[last]
+        for i in range(n):
+            out[i] = fma(a, row[i], u[i])
+    else:
+        a0, a1, a2, a3 = _four(factors, 0, h)
+        k0, k1, k2, k3 = k[0], k[1], k[min(2, last)], k[min(3, last)]
+        for i in range(n):
+            out[i] = fma(a3, k3[i], fma(a2, k2[i], fma(a1, k1[i], fma(a0, k0[i], u[i]))))
 
 
 @bare_kernel
-def _affine(w: FloatArray, b: float, y: FloatArray, out: FloatArray) -> None:
-    """Write w . y + b into `out`, four components in one go: sums stay in registers so long."""
-    d = w.shape[0]
-    for k in range(0, d - d % 4, 4):
-        w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
-        y0, y1, y2, y3 = y[k], y[k + 1], y[k + 2], y[k + 3]
-        for i in range(out.shape[0]):
-            begun = out[i] if k > 0 else b
-            out[i] = fma(w3, y3[i], fma(w2, y2[i], fma(w1, y1[i], fma(w0, y0[i], begun))))
-    for k in range(d - d % 4, d):
-        a, row = w[k], y[k]
-        for i in range(out.shape[0]):
-            begun = out[i] if k > 0 else b
-            out[i] = fma(a, row[i], begun)
+def _affine(w: FloatArray, b: FloatArray, y: FloatArray, out: FloatArray) -> None:
+    """Write w y + b into `out`: two components of it by four of `y` in one go.
+
+    So a number is loaded once for two products, and sums stay in registers for four. Beyond the
+    last component of `y` the weights are 0; of an odd number of components the last is made twice.
+    """
+    last = b.shape[0] - 1
+    for c in range(0, last + 1, 2):
+        e = min(c + 1, last)
+        p, q = out[c], out[e]
+        for k in range(0, last + 1, 4):
+            v0, v1, v2, v3 = _four(w[c], k, 1.0)
+            w0, w1, w2, w3 = _four(w[e], k, 1.0)
+            y0, y1, y2, y3 = y[k], y[min(k + 1, last)], y[min(k + 2, last)], y[min(k + 3, last)]
+            for i in range(p.shape[0]):
+                f, g = (p[i], q[i]) if k > 0 else (b[c], b[e])
+                p[i] = fma(v3, y3[i], fma(v2, y2[i], fma(v1, y1[i], fma(v0, y0[i], f))))
+                q[i] = fma(w3, y3[i], fma(w2, y2[i], fma(w1, y1[i], fma(w0, y0[i], g))))
+
+
+@inlined
+def _four(values: FloatArray, first: int, scale: float) -> tuple[float, float, float, float]:
+    """Return scale times values[first], ... values[first + 3]; 0 beyond the last."""
+    n = values.shape[0]
+    return (
+        scale * values[first],
+        scale * values[first + 1] if first + 1 < n else 0.0,
+        scale * values[first + 2] if first + 2 < n else 0.0,
+        scale * values[first + 3] if first + 3 < n else 0.0,
+    )
 
 
 @bare_kernel
-def _activate(code: int, z: FloatArray, out: FloatArray) -> None:
-    """Write the activation of `z` into `out`."""
+def _activate(code: int, z: FloatArray) -> None:
+    """Replace numbers by their activation."""
     for i in range(z.shape[0]):
-        out[i] = sigma(code, z[i])
+        z[i] = sigma(code, z[i])
     interleave()
 
 

@@ -14,7 +14,7 @@ from solvers.arrays import FloatArray, integer
 from solvers.errors import InputError
 from solvers.particles import TILE
 from solvers.rk4 import rk4
-from solvers.tiles import BLOCK
+from solvers.tiles import BLOCK, work_space
 from solvers.training.grid import ControlGrid
 from solvers.training.rk4_adjoint import FRACTIONS, KEPT, LANES, SUMS, gradient
 from solvers.training.runge_kutta_adjoint import backward, forward
@@ -101,8 +101,8 @@ class LineRk4(Flow):
         super().__init__(grid, activation, FRACTIONS, substeps)
         self.block = max(BLOCK, POLL_WORK // self._steps // BLOCK * BLOCK)
         self._lengths = np.full(self._steps, self._step)
-        self._kept, self._adjoint = np.empty(self._steps * KEPT + BLOCK), np.empty(BLOCK)
-        self._sums, self._tile = np.empty(self._steps * SUMS), np.empty(TILE)
+        self._kept, self._adjoint = work_space(self._steps * KEPT + BLOCK), work_space(BLOCK)
+        self._sums, self._tile = work_space(self._steps * SUMS), work_space(TILE)
 
     def forward(self, x: FloatArray) -> None:
         """Take points to the final time."""

@@ -59,7 +59,6 @@ def test_a_page_without_a_folder_is_refused_before_the_measurement(
 def test_functions_are_called_in_turns_after_a_first_call(
     harness: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(harness, "LEAST_SECONDS", 0.0)  # one call a turn
     order: list[str] = []
     ticks = iter(range(1000))
