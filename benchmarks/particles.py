@@ -5,8 +5,9 @@
 All take the same particles through the same time interval, in float64 on one thread, NumPy, JAX
 (``lax.scan``, jitted), PyTorch and this package by the same RK4 steps; torchdiffeq by its RK4,
 SciPy by RK45 and diffrax by Tsit5 with steps of a fixed length. All go block by block, so that the
-particles of a block stay in the cache for all steps. What counts is the processor time per particle
-and evaluation of sigma(w x + b).
+particles of a block stay in the cache for all steps; one table has them take all particles at once,
+which is how one writes it first. What counts is the processor time per particle and evaluation of
+sigma(w x + b).
 
 The arithmetic limit counts the operations of the branch-free formulas, each as one instruction on a
 vector, whether an addition, a fused multiply-add, a comparison or a shift. Their number is
@@ -62,11 +63,13 @@ class Case:
         name: The activation.
         x: Initial positions, shape (M,) or (M, d).
         steps: Number of time steps from 0 to 1.
+        blocks: Whether others take the particles block by block.
     """
 
     name: str
     x: np.ndarray
     steps: int
+    blocks: bool = True
 
     @property
     def times(self) -> np.ndarray:
@@ -83,6 +86,8 @@ class Case:
 
     def block(self, numbers: int) -> int:
         """Return how many particles are a block of at most some numbers; it divides all sizes."""
+        if not self.blocks:
+            return len(self.x)
         return min(len(self.x), numbers * len(self.x) // self.x.size)
 
 
@@ -360,8 +365,8 @@ HEADER = [f"{OURS} [ns]", *PEERS, "the best of them", "of the limit"]
 TEXT = """\
 Particles taken through {steps} RK4 steps, everybody on one thread in float64: processor time per
 particle (and component, for d > 1) and evaluation of σ(wx + b); then how many times longer others
-take. Each takes block after block of the particles through all steps, so that it stays in cache,
-as ours does: JAX and diffrax {small} numbers (`lax.map`), the others {block}.
+take. Save in one table, each takes block after block of the particles through all steps, so that it
+stays in cache, as ours does: JAX and diffrax {small} numbers (`lax.map`), the others {block}.
 SciPy's RK45, diffrax's Tsit5 and torchdiffeq's RK4 step through the same times. The limit is
 the time in which this processor makes as many fused multiply-adds on its widest vectors as the
 formulas have operations of any kind ({operations}
@@ -377,6 +382,10 @@ spared. Written by
 d = 1, {many} particles:
 
 {activations}
+
+The same where the others take all particles through a step before the next, as one writes it first:
+
+{at_once}
 
 d = 1, tanh, by the number of particles M:
 
@@ -409,6 +418,10 @@ def section(options: harness.Options) -> str:
         activations=harness.table(
             ["σ", *HEADER],
             *([name, *row(case_of(name, MANY), FAST)] for name in ACTIVATIONS),
+        ),
+        at_once=harness.table(
+            ["σ", *HEADER],
+            *([s, *row(replace(case_of(s, MANY), blocks=False), FAST)] for s in ACTIVATIONS),
         ),
         cores=harness.spread(two_cores()),
         sizes=harness.table(["M", *HEADER], *(sized(m, full=options.full) for m in sizes)),
