@@ -7,7 +7,6 @@ interrupted.
 
 import argparse
 import gc
-import importlib
 import importlib.util
 import io
 import json
@@ -17,7 +16,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import NoReturn
 
 HOME = Path(__file__).resolve().parent.parent
@@ -68,7 +67,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         from pipeline import forkserver
 
         forkserver.start()
-    verbs = _verbs()
+    _import_verbs()
+    from flows import verbs
     from solvers.errors import MeanfieldError
 
     try:
@@ -84,17 +84,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _refuse(options, f"{error.filename or 'the system'}: {error.strerror or error}")
 
 
-def _verbs() -> ModuleType:
+def _import_verbs() -> None:
     """Import the verbs, and never look for garbage among what came with them.
 
     To look there, again and again, is a fifth of the time of `status`.
     """
     if "flows.verbs" not in sys.modules:
         gc.disable()
-        importlib.import_module("flows.verbs")
+        import flows.verbs  # noqa: F401
+
         gc.freeze()
         gc.enable()
-    return sys.modules["flows.verbs"]
 
 
 def _shadowing_folder() -> Path | None:
