@@ -3,8 +3,8 @@
 Equation (3) of the neural ODE, sigma acting on each component; with Euler steps it is the residual
 network (1). The particles do not interact: a tile of them is taken through all steps between two
 snapshots while it stays in cache, component by component, so that the loops run over particles.
-Rows of a tile are contiguous, which vectorised loops need, and whole blocks long; w x is summed
-four components at a time. Tests compare with SciPy, and for d = 1 with :mod:`solvers.particles`.
+Rows of a tile are contiguous, which vectorised loops need, and whole blocks long. Tests compare
+with SciPy, and for d = 1 with :mod:`solvers.particles`.
 """
 
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ def _advance(
     h = np.diff(ends)
     blocks = min(TILE // x.shape[0], x.shape[1] + BLOCK - 1) // BLOCK
     tile = max(blocks, 1) * BLOCK
-    rows = work_space(tableau.weights.size + 2, x.shape[0] * tile)
+    rows = work_space(tableau.weights.size + 3, x.shape[0] * tile)
     work = rows.reshape(-1, x.shape[0], tile)
     block = max(tile, POLL_EVERY * 64 // (h.size * x.shape[0] ** 2) // tile * tile)
     for start in range(0, x.shape[1], block):
@@ -167,8 +167,8 @@ def advance_vectors(
         b: Control b likewise, shape (n, stages, d).
         matrix: Coefficients of the stages, shape (stages, stages), strictly lower triangular.
         weights: Weights of the stages, shape (stages,).
-        work: Work space, shape (stages + 2, d, tile), the tile a whole number of blocks.
-        rows: The same numbers, shape (stages + 2, d tile).
+        work: Work space, shape (stages + 3, d, tile), the tile a whole number of blocks.
+        rows: The same numbers, shape (stages + 3, d tile).
     """
     d, stages, tile = x.shape[0], weights.shape[0], work.shape[2]
     u, y = rows[stages], rows[stages + 1]
@@ -181,7 +181,7 @@ def advance_vectors(
         for j in range(h.shape[0]):
             for s in range(stages):
                 _combine(u, h[j], matrix[s, :s], rows, y)
-                _affine(w[j, s], b[j, s], work[stages + 1], work[s])
+                _affine(w[j, s], b[j, s], work[stages + 1], work[s], work[stages + 2, 0])
                 _activate(code, rows[s])
             _combine(u, h[j], weights, rows, u)
         for c in range(d):
@@ -207,16 +207,19 @@ def _combine(u: FloatArray, h: float, factors: FloatArray, k: FloatArray, out: F
 
 
 @bare_kernel
-def _affine(w: FloatArray, b: FloatArray, y: FloatArray, out: FloatArray) -> None:
+def _affine(
+    w: FloatArray, b: FloatArray, y: FloatArray, out: FloatArray, spare: FloatArray
+) -> None:
     """Write w y + b into `out`: two components of it by four of `y` in one go.
 
     So a number is loaded once for two products, and sums stay in registers for four. Beyond the
-    last component of `y` the weights are 0; of an odd number of components the last is made twice.
+    last component of `y` the weights are 0; beyond the last of `out` the numbers are not needed and
+    go into `spare`, for a loop that wrote to one place twice would not be vectorised.
     """
     last = b.shape[0] - 1
     for c in range(0, last + 1, 2):
         e = min(c + 1, last)
-        p, q = out[c], out[e]
+        p, q = out[c], out[e] if e > c else spare
         for k in range(0, last + 1, 4):
             v0, v1, v2, v3 = _four(w[c], k, 1.0)
             w0, w1, w2, w3 = _four(w[e], k, 1.0)
