@@ -415,14 +415,8 @@ def section(options: harness.Options) -> str:
         machine=harness.machine(*list(PEERS)[1:]),
         many=MANY,
         several=", ".join(f"{m} (d = {d})" for d, m in dimensions.items()),
-        activations=harness.table(
-            ["σ", *HEADER],
-            *([name, *row(case_of(name, MANY), FAST)] for name in ACTIVATIONS),
-        ),
-        at_once=harness.table(
-            ["σ", *HEADER],
-            *([s, *row(replace(case_of(s, MANY), blocks=False), FAST)] for s in ACTIVATIONS),
-        ),
+        activations=by_activation(blocks=True),
+        at_once=by_activation(blocks=False),
         cores=harness.spread(two_cores()),
         sizes=harness.table(["M", *HEADER], *(sized(m, full=options.full) for m in sizes)),
         dimensions=harness.table(
@@ -430,6 +424,12 @@ def section(options: harness.Options) -> str:
             *([str(d), *row(case_of("tanh", m, d), FAST)] for d, m in dimensions.items()),
         ),
     )
+
+
+def by_activation(*, blocks: bool) -> str:
+    """Return the table of all activations, whose peers take blocks or all particles at once."""
+    cases = (replace(case_of(name, MANY), blocks=blocks) for name in ACTIVATIONS)
+    return harness.table(["σ", *HEADER], *([case.name, *row(case, FAST)] for case in cases))
 
 
 def two_cores() -> np.ndarray:

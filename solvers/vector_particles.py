@@ -135,14 +135,13 @@ def _advance(
     h = np.diff(ends)
     blocks = min(TILE // x.shape[0], x.shape[1] + BLOCK - 1) // BLOCK
     tile = max(blocks, 1) * BLOCK
-    rows = work_space(tableau.weights.size + 3, x.shape[0] * tile)
-    work = rows.reshape(-1, x.shape[0], tile)
+    work = work_space(tableau.weights.size + 3, x.shape[0], tile)
     block = max(tile, POLL_EVERY * 64 // (h.size * x.shape[0] ** 2) // tile * tile)
     for start in range(0, x.shape[1], block):
         if poll is not None:
             poll()
         part = x[:, start : start + block]
-        advance_vectors(part, activation.code, h, w, b, tableau.matrix, tableau.weights, work, rows)
+        advance_vectors(part, activation.code, h, w, b, tableau.matrix, tableau.weights, work)
 
 
 @bare_kernel
@@ -155,7 +154,6 @@ def advance_vectors(
     matrix: FloatArray,
     weights: FloatArray,
     work: FloatArray,
-    rows: FloatArray,
 ) -> None:
     """Take every particle through all steps of an explicit Runge-Kutta method, tile by tile.
 
@@ -168,9 +166,9 @@ def advance_vectors(
         matrix: Coefficients of the stages, shape (stages, stages), strictly lower triangular.
         weights: Weights of the stages, shape (stages,).
         work: Work space, shape (stages + 3, d, tile), the tile a whole number of blocks.
-        rows: The same numbers, shape (stages + 3, d tile).
     """
     d, stages, tile = x.shape[0], weights.shape[0], work.shape[2]
+    rows = work.reshape(work.shape[0], d * tile)  # all components of a tile in one
     u, y = rows[stages], rows[stages + 1]
     for start in range(0, x.shape[1], tile):
         stop = min(start + tile, x.shape[1])
@@ -190,20 +188,27 @@ def advance_vectors(
 
 @bare_kernel
 def _combine(u: FloatArray, h: float, factors: FloatArray, k: FloatArray, out: FloatArray) -> None:
-    """Write u + h (factors[0] k[0] + ...) into `out`, four stages in one go."""
-    n, last = out.shape[0], factors.shape[0] - 1
-    if last < 0:
-        for i in range(n):
+    """Write u + h (factors[0] k[0] + ...) into `out`, from the first factor that is not 0 on.
+
+    Four stages are added in one go; beyond the last the factors are 0.
+    """
+    last, first, done = factors.shape[0] - 1, 0, u
+    while first <= last and factors[first] == 0.0:
+        first += 1
+    if first > last:
+        for i in range(out.shape[0]):
             out[i] = u[i]
-    elif not np.any(factors[:last]):
+    elif first == last:  # all stages of Euler and RK4, which need not load three rows more
         a, row = h * factors[last], k[last]
-        for i in range(n):
+        for i in range(out.shape[0]):
             out[i] = fma(a, row[i], u[i])
     else:
-        a0, a1, a2, a3 = _four(factors, 0, h)
-        k0, k1, k2, k3 = k[0], k[1], k[min(2, last)], k[min(3, last)]
-        for i in range(n):
-            out[i] = fma(a3, k3[i], fma(a2, k2[i], fma(a1, k1[i], fma(a0, k0[i], u[i]))))
+        for s in range(first, last + 1, 4):
+            a0, a1, a2, a3 = _four(factors, s, h)
+            k0, k1, k2, k3 = k[s], k[min(s + 1, last)], k[min(s + 2, last)], k[min(s + 3, last)]
+            for i in range(out.shape[0]):
+                out[i] = fma(a3, k3[i], fma(a2, k2[i], fma(a1, k1[i], fma(a0, k0[i], done[i]))))
+            done = out
 
 
 @bare_kernel

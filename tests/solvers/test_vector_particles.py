@@ -14,6 +14,7 @@ from solvers.vector_controls import VectorControls, controls_from
 from solvers.vector_particles import (
     TABLEAUX,
     TILE,
+    Tableau,
     integrate_vectors,
     vector_moments,
 )
@@ -187,3 +188,14 @@ def test_knots_are_those_of_all_entries() -> None:
     other = PiecewiseLinearControl([0.0, 0.5, 1.0], [0.0, 1.0, 0.0])
     controls = VectorControls.of([[entry, 0], [0, 1]], [other, 0])
     np.testing.assert_array_equal(controls.knots, [0.0, 0.25, 0.5, 1.0])
+
+
+def test_a_method_may_have_more_than_four_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six stages at the beginning of the step, a sixth each, are a step of Euler's method."""
+    tableau = Tableau.of((0.0,) * 6, [[0.0] * 6] * 6, [1 / 6] * 6)
+    monkeypatch.setitem(TABLEAUX, "six", tableau)
+    x = np.random.default_rng(0).normal(size=(100, 3))
+    plane = VectorControls.of([["0.3", "1 + t", "-t"]] * 3, ["0.1", "t", "-0.2"])
+    steps = (x, ACTIVATIONS["tanh"], plane, np.linspace(0.0, 1.0, 11), [10])
+    expected = integrate_vectors(*steps, "euler")
+    np.testing.assert_allclose(integrate_vectors(*steps, "six"), expected, rtol=1e-13, atol=1e-15)
