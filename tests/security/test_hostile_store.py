@@ -294,7 +294,7 @@ def test_notes_of_own_steps_outlive_a_half_written_line(
     assert notes.read_text().count("evil:step") == 1
 
 
-@pytest.mark.parametrize("name", ["../outside/new", "/tmp/new", "..", "a/b"])
+@pytest.mark.parametrize("name", ["../outside/new", "/new", "..", "a/b"])
 def test_a_stored_study_has_a_plain_name(store: Folder, change: Change, name: str) -> None:
     def rename(document: dict[str, Any]) -> None:
         study = json.loads(document["attributes"]["study"])

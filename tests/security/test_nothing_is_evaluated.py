@@ -198,7 +198,7 @@ def test_a_study_file_of_any_size_is_not_read(here: Path) -> None:
         read_toml(here / "study.toml")
 
 
-@pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/b", "..", ".hidden", "a\\b", "", "a\n"])
+@pytest.mark.parametrize("name", ["../out", "/out", "a/b", "..", ".hidden", "a\\b", "", "a\n"])
 def test_a_name_stays_in_its_folder(here: Path, name: str) -> None:
     with pytest.raises(StudyError, match=r"study\.name"):
         Study(**{**TABLES, "study": TABLES["study"] | {"name": name}})

@@ -19,7 +19,7 @@ PLANTED = {
     "AWS_SESSION_TOKEN": "planted-session-0123456789",
     "PREFECT_API_KEY": "pnu_plantedprefectkey0123456789",
     "PREFECT_API_AUTH_STRING": "admin:planted-auth-string",
-    "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////tmp/planted-database-url.db",
+    "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///planted-database-url.db",
     "DASK_PASSWORD": "planted-dask-password",
     "GITHUB_TOKEN": "ghp_plantedplantedplantedplantedplanted",
 }
